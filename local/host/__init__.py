@@ -1,0 +1,1 @@
+"""A small Functions host: Event Grid webhook, queues, timers, HTTP."""

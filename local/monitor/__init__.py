@@ -1,0 +1,1 @@
+"""The Azure Monitor metrics that the app reads."""

@@ -1,0 +1,1 @@
+"""Azurite, and the watcher that turns its blobs into BlobCreated events."""
