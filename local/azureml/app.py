@@ -1,0 +1,116 @@
+"""The request's life: find the route, authenticate, ask for an api-version, decode, call the handler in a thread, encode the answer."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from local.azureml import arm
+from local.azureml.call import Answer, Call, Route
+from local.azureml.errors import AzureError, bad_request
+from local.azureml.operations import routes as operation_routes
+from local.azureml.store import MissingDocumentError
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+# One module per resource; each has `routes(emulator) -> list[Route]`.
+RESOURCES = (
+    "metadata", "msi", "discovery", "workspaces", "datastores", "data", "codes", "environments", "components", "models",
+    "jobs", "run_history", "mlflow", "online_endpoints", "online_deployments", "metrics",
+)  # fmt: skip
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """Every route of every resource, in the order in which they are tried."""
+    found = operation_routes(emulator)
+    for name in RESOURCES:
+        if importlib.util.find_spec(f"local.azureml.{name}") is not None:
+            found += importlib.import_module(f"local.azureml.{name}").routes(emulator)
+    return found
+
+
+class Router:
+    """Finds the route of a path; paths are compared case-insensitively, names in them keep their case."""
+
+    def __init__(self, emulator: Emulator, table: list[Route]) -> None:
+        self._workspace = emulator.workspace_id
+        self._table = [(route, self._pattern(route.path)) for route in table]
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        for route, pattern in self._table:
+            if route.method == method and (match := pattern.fullmatch(path)):
+                return route, match.groupdict()
+        return None
+
+    def _pattern(self, path: str) -> re.Pattern[str]:
+        absolute = path[1:] if path.startswith("//") else self._workspace + path
+        pieces = re.split(r"\{(\w+)(:path)?\}", absolute)
+        source = re.escape(pieces[0])
+        for name, rest, literal in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+            source += f"(?P<{name}>{'.*' if rest else '[^/]+'})" + re.escape(literal)
+        return re.compile(source, re.IGNORECASE)
+
+
+def build_app(emulator: Emulator) -> Starlette:
+    """The ASGI application of the control plane."""
+    router = Router(emulator, routes(emulator))
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            call, route = await _call(emulator, router, request)
+            return _response(await run_in_threadpool(route.handler, call))
+        except AzureError as error:
+            return _response(Answer(error.body, error.status, error.headers))
+        except MissingDocumentError as error:
+            return _response(Answer(AzureError(404, "UserError", str(error)).body, 404))
+
+    methods = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD"]
+    return Starlette(routes=[StarletteRoute("/{path:path}", endpoint, methods=methods)])
+
+
+async def _call(emulator: Emulator, router: Router, request: Request) -> tuple[Call, Route]:
+    path = request.scope["path"].rstrip("/")
+    found = router.find(request.method, path)
+    # As Azure does: who is asking comes before what is asked, so an unknown route without a token is a 401 too.
+    arm.authenticate(emulator, request.headers, "arm" if found is None else found[0].auth)
+    if found is None:
+        raise arm.unknown_route(emulator, request.method, path)
+    route, path_params = found
+    if route.auth == "arm" and not any(key.lower() == "api-version" for key in request.query_params):
+        raise bad_request(
+            "The api-version query parameter (?api-version=) is required for all requests.", "MissingApiVersionParameter"
+        )
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    return Call(request.method, path, path_params, dict(request.query_params), headers, await _body(request)), route
+
+
+async def _body(request: Request) -> Any:
+    raw = await request.body()
+    if not raw:
+        return None
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(
+            f"The request content was invalid and could not be deserialized: {error}", "InvalidRequestContent"
+        ) from error
+
+
+def _response(answer: Answer) -> Response:
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=answer.headers)
+    if isinstance(answer.body, str):
+        return Response(answer.body, answer.status, answer.headers, media_type="text/plain")
+    if isinstance(answer.body, bytes):
+        return Response(answer.body, answer.status, answer.headers, media_type="application/octet-stream")
+    return Response(orjson.dumps(answer.body), answer.status, answer.headers, media_type="application/json")

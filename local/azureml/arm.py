@@ -1,0 +1,139 @@
+"""What Azure Resource Manager does around every resource: tokens, unknown resources, envelopes, paging."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import jwt
+
+from local.azureml.call import Answer, Auth, Call
+from local.azureml.errors import AzureError, bad_request, not_found, not_supported, unauthorized
+from local.azureml.store import Record
+from local.identity import PRINCIPAL_ID
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+ML_AUDIENCE = "https://ml.azure.local"
+"""What the SDK derives from the cloud's portal address (metadata.py) as the audience of Azure ML itself."""
+ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
+_TYPE = "Microsoft.MachineLearningServices/workspaces"
+_PAGE = 100
+_SCOPE = re.compile(
+    r"/subscriptions/(?P<subscription>[^/]+)(?:/resourceGroups/(?P<group>[^/]+)"
+    r"(?:/providers/Microsoft\.MachineLearningServices/workspaces/(?P<workspace>[^/]+))?)?(?:/.*)?",
+    re.IGNORECASE,
+)
+
+
+def audiences(emulator: Emulator, auth: Auth) -> tuple[str, ...]:
+    """The audiences that a token may have; the resource manager's own address counts as Azure's management address does."""
+    manager = (emulator.base_url, *ARM_AUDIENCES)
+    return (*manager, ML_AUDIENCE) if auth == "data" else manager
+
+
+def authenticate(emulator: Emulator, headers: Mapping[str, str], auth: Auth) -> None:
+    """Raise 401 as ARM words it: no token, a token that was not issued here or has expired, a token for somebody else."""
+    if auth == "open":
+        return
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
+    try:
+        audience = emulator.tokens.verify(token)
+    except jwt.ExpiredSignatureError as error:
+        raise unauthorized(
+            "ExpiredAuthenticationToken", "The access token expiry UTC time is earlier than current UTC time."
+        ) from error
+    except jwt.InvalidTokenError as error:
+        raise unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from error
+    allowed = audiences(emulator, auth)
+    if audience.rstrip("/") not in allowed:
+        raise unauthorized(
+            "InvalidAuthenticationTokenAudience",
+            "The access token has been obtained for wrong audience or resource. "
+            f"It should exactly match with one of the allowed audiences {', '.join(allowed)}.",
+        )
+
+
+def unknown_route(emulator: Emulator, method: str, path: str) -> AzureError:
+    """404 for a resource outside of the workspace, as ARM answers; 501 for a route that the emulator does not have."""
+    settings = emulator.settings
+    scope = _SCOPE.fullmatch(path)
+    if scope is None:
+        return not_supported(f"{method} {path}")
+    if scope["subscription"].lower() != settings.subscription_id.lower():
+        return not_found(f"The subscription '{scope['subscription']}' could not be found.", "SubscriptionNotFound")
+    if scope["group"] and scope["group"].lower() != settings.resource_group.lower():
+        return not_found(f"Resource group '{scope['group']}' could not be found.", "ResourceGroupNotFound")
+    if scope["workspace"] and scope["workspace"].lower() != settings.workspace.lower():
+        return not_found(
+            f"The Resource '{_TYPE}/{scope['workspace']}' under resource group '{settings.resource_group}' was not found. "
+            "For more details please go to https://aka.ms/ARMResourceNotFoundFix",
+            "ResourceNotFound",
+        )
+    return not_supported(f"{method} {path}")
+
+
+def resource(emulator: Emulator, record: Record, path: str, **overrides: Any) -> dict[str, Any]:
+    """A stored document as an ARM resource.
+
+    `path` is relative to the workspace ("/data/raw/versions/1"); name and type follow from it.
+    `overrides` replace top-level fields.
+    """
+    segments = path.strip("/").split("/")
+    return {
+        **record.body,
+        "id": emulator.workspace_id + path,
+        "name": segments[-1],
+        "type": "/".join([_TYPE, *segments[::2]]),
+        "systemData": system_data(record),
+        **overrides,
+    }
+
+
+def system_data(record: Record) -> dict[str, str]:
+    """Who and when; the local stack has one principal."""
+    return {
+        "createdAt": record.created,
+        "createdBy": PRINCIPAL_ID,
+        "createdByType": "Application",
+        "lastModifiedAt": record.updated,
+        "lastModifiedBy": PRINCIPAL_ID,
+        "lastModifiedByType": "Application",
+    }
+
+
+def page(emulator: Emulator, call: Call, items: Sequence[dict[str, Any]]) -> Answer:
+    """A list answer: `$top` (or `count`) limits it, `$skip` is the opaque token of the next page, `nextLink` leads there."""
+    offset, top = _offset(call), _top(call)
+    limit = min(top, _PAGE) if top is not None and "$skip" not in call.query and top <= _PAGE else _PAGE
+    body: dict[str, Any] = {"value": list(items[offset : offset + limit])}
+    if offset + limit < len(items) and top is None:
+        token = base64.urlsafe_b64encode(str(offset + limit).encode()).decode()
+        query = {**call.query, "$skip": token}
+        body["nextLink"] = f"{emulator.base_url}{call.path}?{urlencode(query)}"
+    return Answer(body)
+
+
+def _offset(call: Call) -> int:
+    token = call.query.get("$skip")
+    if token is None:
+        return 0
+    try:
+        return int(base64.urlsafe_b64decode(token.encode()))
+    except ValueError as error:
+        raise bad_request("The continuation token $skip is not one that this service issued.") from error
+
+
+def _top(call: Call) -> int | None:
+    value = call.query.get("$top", call.query.get("count"))
+    if value is None:
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise bad_request(f"$top must be a positive integer, not '{value}'.")
+    return int(value)

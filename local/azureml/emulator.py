@@ -1,0 +1,126 @@
+"""The emulator as a whole: its settings, its parts, their beginning and their end."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from local.azureml.errors import not_supported
+from local.azureml.events import EventSink
+from local.azureml.operations import Operations
+from local.azureml.pace import Pace
+from local.azureml.storage import EmulatorStorage
+from local.azureml.store import Store
+from local.certificates import ensure_certificates
+from local.identity import TokenIssuer
+
+DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class EmulatorSettings:
+    """Everything that differs between two emulators. Ports are real ones here: ask `local.processes.free_port` for a free one."""
+
+    state: Path
+    """The stack's state folder; the emulator uses `azureml/`, `certificates/`, `identity/` in it."""
+    port: int
+    """Control plane and token endpoint, https."""
+    router_port: int
+    """Scoring, https."""
+    blob_url: str
+    """Azurite's blob service with its account, e.g. https://127.0.0.1:10000/devstoreaccount1."""
+    mlflow_url: str
+    """Base URL of a running mlflow server; jobs and the workspace name it as tracking URI."""
+    identity_header: str = field(repr=False)
+    """The secret that a caller of the token endpoint must know."""
+    subscription_id: str = DEFAULT_SUBSCRIPTION
+    resource_group: str = "tidegate-local"
+    workspace: str = "tidegate-local"
+    pace: Pace = field(default_factory=Pace.immediate)
+    event_topic_url: str | None = None
+    """Where the workspace's events go; None: nowhere."""
+    event_topic_key: str | None = field(default=None, repr=False)
+
+
+class Jobs(Protocol):
+    """What runs the jobs (execution/runner.py). Its constructor starts nothing; `resume` does."""
+
+    def submit(self, name: str) -> None: ...
+    def cancel(self, name: str) -> None: ...
+    def resume(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Serving(Protocol):
+    """What runs the scoring processes and their router (serving/). Its constructor starts nothing; `resume` does."""
+
+    def resume(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Absent:
+    """Stands where a part has not been written yet."""
+
+    def submit(self, name: str) -> None:
+        raise not_supported(f"running {name}")
+
+    cancel = submit
+
+    def resume(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def _part(module: str, name: str, emulator: Emulator) -> Any:
+    if importlib.util.find_spec(module) is None:
+        return _Absent()
+    return getattr(importlib.import_module(module), name)(emulator)
+
+
+class Emulator:
+    """Constructed, it only opens its files; `open` starts threads and children, `close` ends them."""
+
+    jobs: Jobs
+    serving: Serving
+
+    def __init__(self, settings: EmulatorSettings) -> None:
+        self.settings = settings
+        self.certificates = ensure_certificates(settings.state / "certificates")
+        self.tokens = TokenIssuer(settings.state / "identity" / "signing.key")
+        self.folder = settings.state / "azureml"
+        self.store = Store(self.folder / "emulator.sqlite")
+        self.storage = EmulatorStorage(self)
+        self.events = EventSink(self)
+        self.operations = Operations(self)
+        self.jobs = _part("local.azureml.execution.runner", "JobRunner", self)
+        self.serving = _part("local.azureml.serving.service", "Serving", self)
+
+    @property
+    def base_url(self) -> str:
+        """Without a trailing slash."""
+        return f"https://127.0.0.1:{self.settings.port}"
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace's ARM id."""
+        group = f"/subscriptions/{self.settings.subscription_id}/resourceGroups/{self.settings.resource_group}"
+        return f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{self.settings.workspace}"
+
+    def open(self) -> None:
+        """Make the containers, then go on with what an earlier life left undone."""
+        self.storage.ensure_containers()
+        self.operations.resume()
+        self.events.resume()
+        self.serving.resume()
+        self.jobs.resume()
+
+    def close(self) -> None:
+        """In the order of dependence: what writes goes before what is written to."""
+        self.jobs.close()
+        self.serving.close()
+        self.operations.close()
+        self.events.close()
+        self.storage.close()
+        self.store.close()

@@ -1,0 +1,186 @@
+"""The workspace's storage account: its datastores' containers, SAS tokens for clients, and where an asset's URI points."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, ContainerClient, generate_container_sas
+
+from local.azureml.errors import AzureError, bad_request, not_found
+from local.storage.azurite import ACCOUNT, ACCOUNT_KEY
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+DEFAULT_DATASTORE = "workspaceblobstore"
+DATASTORES = {DEFAULT_DATASTORE: "azureml-blobstore", "workspaceartifactstore": "azureml"}
+"""Datastore name -> container. Azure's own default containers carry a workspace guid; these do not."""
+
+_WORKSPACE = r"(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
+_DATASTORE_URI = re.compile(rf"azureml://{_WORKSPACE}datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
+_JOB_URI = re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?/?(?P<path>.*)")
+_ASSET_ID = re.compile(
+    r"(?:azureml:)?/subscriptions/.+/workspaces/[^/]+/(?P<kind>data|models)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I
+)
+_ASSET_URI_FIELD = {"data": "dataUri", "models": "modelUri"}
+
+
+Names = list[str]
+
+
+class Location(NamedTuple):
+    """A blob or a "folder" of blobs; `path` has no leading slash and no trailing one."""
+
+    container: str
+    path: str
+
+
+class EmulatorStorage:
+    """Reads and writes as the workspace itself, with the account key."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self.blob_url = emulator.settings.blob_url.rstrip("/")
+        # The bundle is given explicitly: the emulator's own process need not have REQUESTS_CA_BUNDLE set.
+        self.service = BlobServiceClient(
+            self.blob_url,
+            credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY},
+            connection_verify=str(emulator.certificates.bundle),
+        )
+
+    def close(self) -> None:
+        self.service.close()
+
+    def ensure_containers(self) -> None:
+        for container in DATASTORES.values():
+            self.create_container(container)
+
+    def create_container(self, name: str) -> None:
+        """Create it unless it exists."""
+        try:
+            self.service.create_container(name)
+        except ResourceExistsError:
+            return
+
+    def container_url(self, container: str) -> str:
+        return f"{self.blob_url}/{container}"
+
+    def container_sas(self, container: str, permissions: str = "racwdl", *, hours: float = 1.0) -> str:
+        """A SAS token (without "?") for everything in the container, good for `hours`."""
+        now = datetime.now(UTC)
+        return generate_container_sas(
+            ACCOUNT,
+            container,
+            account_key=ACCOUNT_KEY,
+            permission=permissions,
+            start=now - timedelta(minutes=5),
+            expiry=now + timedelta(hours=hours),
+        )
+
+    def container(self, name: str) -> ContainerClient:
+        return self.service.get_container_client(name)
+
+    def output_uri(self, job: str, output: str) -> str:
+        """Where a job's output goes when the job does not say: `azureml/<job>/<output>/` in the default datastore."""
+        return f"azureml://datastores/{DEFAULT_DATASTORE}/paths/azureml/{job}/{output}/"
+
+    def resolve(self, uri: str) -> Location:
+        """Where a URI points.
+
+        Known are datastore paths (short and long form), outputs of jobs, https URLs of blobs, ARM ids of data and model versions.
+
+        Raises 400 for a form that the emulator does not know, 404 for a datastore or an asset that does not exist.
+        """
+        if match := _DATASTORE_URI.fullmatch(uri):
+            if match["name"] not in DATASTORES:
+                raise not_found(f"Datastore '{match['name']}' was not found.")
+            return Location(DATASTORES[match["name"]], _clean(unquote(match["path"])))
+        if match := _JOB_URI.fullmatch(uri):
+            base = self.resolve(self._job_output(match["job"], match["output"]))
+            return Location(base.container, _clean(f"{base.path}/{unquote(match['path'])}"))
+        if match := _ASSET_ID.fullmatch(uri):
+            return self.resolve(self._asset_uri(match["kind"].lower(), match["name"], match["version"]))
+        if uri.startswith(self.blob_url + "/"):
+            container, _, path = unquote(urlsplit(uri).path.removeprefix(urlsplit(self.blob_url).path + "/")).partition("/")
+            return Location(container, _clean(path))
+        raise bad_request(
+            f"The emulator cannot resolve the URI '{uri}': known are datastore paths, job outputs, blobs of {self.blob_url}."
+        )
+
+    def _job_output(self, job: str, output: str) -> str:
+        body = self._emulator.store.get("jobs", job)
+        declared = ((body or {}).get("properties", {}).get("outputs") or {}).get(output) or {}
+        return str(declared.get("uri") or self.output_uri(job, output))
+
+    def _asset_uri(self, kind: str, name: str, version: str) -> str:
+        body = self._emulator.store.get(kind, name, version)
+        if body is None:
+            raise not_found(f"{kind}/{name}/versions/{version} was not found.")
+        return str(body["properties"][_ASSET_URI_FIELD[kind]])
+
+    def list(self, container: str, path: str = "") -> Names:
+        """Names of the blobs at or below `path`, sorted; empty when the container does not exist."""
+        try:
+            names = [blob.name for blob in self.container(container).list_blobs(name_starts_with=path)]
+        except ResourceNotFoundError:
+            return []
+        return sorted(name for name in names if not path or name == path or name.startswith(path.rstrip("/") + "/"))
+
+    def read(self, container: str, path: str) -> bytes:
+        """A blob's content; 404 when it does not exist."""
+        try:
+            return self.container(container).download_blob(path).readall()
+        except ResourceNotFoundError as error:
+            raise not_found(f"Blob '{container}/{path}' was not found.") from error
+
+    def write(self, container: str, path: str, data: bytes) -> None:
+        """Write or replace a blob."""
+        self.container(container).upload_blob(path, data, overwrite=True)
+
+    def upload_folder(self, folder: Path, container: str, path: str) -> Names:
+        """Upload a file, or every file below a folder, to `path`; returns the blobs' names."""
+        uploaded = []
+        for file, name in _files(folder, path):
+            with file.open("rb") as stream:
+                self.container(container).upload_blob(name, stream, overwrite=True)
+            uploaded.append(name)
+        return uploaded
+
+    def download_to(self, container: str, path: str, target: Path) -> Path:
+        """Download the blob `path` to `target/<its name>`, or everything below it into `target`; return the file or folder.
+
+        Raises 404 when there is nothing, 400 when a blob's name would leave the target.
+        """
+        names = self.list(container, path)
+        if not names:
+            raise not_found(f"There is no blob at or below '{container}/{path}'.")
+        single = names == [path]
+        for name in names:
+            relative = PurePosixPath(name).name if single else name[len(path) :].lstrip("/")
+            local = target / relative
+            if not local.resolve().is_relative_to(target.resolve()):
+                raise AzureError(400, "UserError", f"Blob '{name}' would be written outside of its folder.")
+            local.parent.mkdir(parents=True, exist_ok=True)
+            with local.open("wb") as stream:
+                self.container(container).download_blob(name).readinto(stream)
+        return target / PurePosixPath(path).name if single else target
+
+
+def _files(root: Path, path: str) -> Iterator[tuple[Path, str]]:
+    if root.is_file():
+        yield root, path
+        return
+    for file in sorted(root.rglob("*")):
+        if file.is_file():
+            yield file, _clean(f"{path}/{file.relative_to(root).as_posix()}")
+
+
+def _clean(path: str) -> str:
+    """Without empty segments at the ends; "./" in front is what the SDK writes for the root of an output."""
+    return path.strip("/").removeprefix("./").strip("/")
