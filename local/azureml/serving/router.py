@@ -1,0 +1,204 @@
+"""The scoring router: `python -m local.azureml.serving.router`. Splits live traffic by weight, mirrors, checks keys, counts.
+
+Azure's scoring address is https://<endpoint>.<region>.inference.ml.azure.com/score;
+here it is https://127.0.0.1:<port>/endpoints/<endpoint>/score.
+Status codes follow Azure's table: 401 wrong key, 404 nothing to route to, 408 too slow,
+424 the model answered anything but 200, 429 too many under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hmac
+import json
+import os
+import random
+import signal
+import ssl
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from local.azureml.serving.counts import CountLog
+from local.azureml.serving.table import Endpoint, Target, load
+from local.azureml.serving.upstream import TooManyRequests, Upstream, forwarded_headers
+from local.azureml.serving.wire import Headers, Message, ServerConnection, render
+
+PINNED = b"azureml-model-deployment"
+"""The header by which a client picks a deployment, and by which the answer says who gave it."""
+_PATHS = {"score": b"/score", "swagger.json": b"/swagger.json"}
+_ECHOED = (b"x-ms-client-request-id", b"x-request-id")
+_HEADER_LIMIT = 100
+_FLUSH_SECONDS = 0.5
+"""How late a request appears in the counts."""
+SECRET_VARIABLE = "TIDEGATE_ROUTER_SECRET"  # noqa: S105 - the name of the variable
+
+
+class Router:
+    """Answers requests from the routing table. `secret` opens the control routes under /-/ (from the control plane only)."""
+
+    def __init__(self, table: Path, counts: CountLog, *, secret: str, seed: int | None = None) -> None:
+        self._table, self._counts, self._secret = table, counts, secret
+        self._random = random.Random(seed)  # noqa: S311 - splits traffic, guards nothing
+        self._upstreams: dict[int, Upstream] = {}
+        self._mirrored: set[asyncio.Task[tuple[int, Headers, bytes]]] = set()
+        self.reload()
+
+    def reload(self) -> None:
+        """Take the table from its file; connections to processes that are still in it are kept."""
+        self._endpoints = load(self._table)
+        targets = {target.port: target for endpoint in self._endpoints.values() for target in endpoint.targets.values()}
+        for port in set(self._upstreams) - set(targets):
+            self._upstreams.pop(port).close()
+        for port, target in targets.items():
+            self._upstreams.setdefault(port, Upstream(target)).target = target
+
+    async def answer(self, message: Message) -> bytes:
+        """The whole response to one request."""
+        path, _, query = message.target.decode("latin-1").partition("?")
+        if path.startswith("/-/"):
+            status, headers, body = self._control(path, message)
+        else:
+            status, headers, body = await self._score(path, query, message)
+            headers = [*headers, *_request_ids(message, headers)]
+        return render(status, headers, body, keep_alive=message.keep_alive)
+
+    def _control(self, path: str, message: Message) -> tuple[int, Headers, bytes]:
+        if path == "/-/health":
+            return 200, [], b"Healthy"
+        if not hmac.compare_digest(message.header(b"x-router-secret").encode(), self._secret.encode()):
+            return _error(401, "Unauthorized", "This route is for the emulator's control plane.")
+        if path != "/-/reload" or message.method != b"POST":
+            return _error(404, "NotFound", f"The router has no route {path}.")
+        self.reload()
+        return 200, [], b""
+
+    async def _score(self, path: str, query: str, message: Message) -> tuple[int, Headers, bytes]:
+        parts = path.strip("/").split("/")
+        if len(parts) != 3 or parts[0] != "endpoints" or parts[2] not in _PATHS:
+            return _error(404, "NotFound", f"No route {path[:200]}: score at /endpoints/<name>/score.")
+        endpoint = self._endpoints.get(parts[1])
+        if endpoint is None:
+            return _error(404, "NotFound", f"There is no online endpoint {parts[1][:64]!r}.")
+        if not endpoint.admits(message.header(b"authorization"), time.time()):
+            return _error(401, "Unauthorized", "The Authorization header carries no valid key or token of this endpoint.")
+        target_path = _PATHS[parts[2]] + (b"?" + query.encode("latin-1") if query else b"")
+        pinned = message.header(PINNED)
+        name = pinned or endpoint.choose(self._random.random())
+        if name is None:
+            return _error(404, "NotFound", f"Endpoint {endpoint.name!r} has no deployment with a positive traffic weight.")
+        target = endpoint.targets.get(name)
+        if target is None:
+            return _error(404, "NotFound", f"Endpoint {endpoint.name!r} has no ready deployment {name[:64]!r}.")
+        if not pinned:
+            self._mirror(endpoint, message, target_path)
+        return await self._forward(endpoint.name, target, message, target_path)
+
+    def _mirror(self, endpoint: Endpoint, message: Message, path: bytes) -> None:
+        """Send a copy to the mirrored deployment, for its share of requests; its answer is only counted."""
+        if endpoint.mirror is None or self._random.random() * 100 >= endpoint.mirror[1]:
+            return
+        target = endpoint.targets.get(endpoint.mirror[0])
+        if target is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._forward(endpoint.name, target, message, path))
+        self._mirrored.add(task)
+        task.add_done_callback(self._mirrored.discard)
+
+    async def _forward(self, endpoint: str, target: Target, message: Message, path: bytes) -> tuple[int, Headers, bytes]:
+        started = time.perf_counter()
+        model_status = 0
+        try:
+            answer = await self._upstreams[target.port].send(message, path)
+        except TooManyRequests:
+            status, headers, body = _error(
+                429, "TooManyRequests", f"Deployment {target.name!r} has {target.limit} requests under way, its limit."
+            )
+        except TimeoutError:
+            limit = round(target.timeout_seconds * 1000)
+            status, headers, body = _error(408, "RequestTimeout", f"Deployment {target.name!r} did not answer within {limit} ms.")
+        except OSError as error:
+            status, headers, body = _error(503, "ServiceUnavailable", f"Deployment {target.name!r} cannot be reached: {error}")
+        else:
+            model_status = answer.status
+            status, headers, body = _of_the_model(answer)
+        self._counts.add(endpoint, target.name, status, model_status, time.perf_counter() - started)
+        return status, [*headers, (PINNED, target.name.encode())], body
+
+
+def _of_the_model(answer: Message) -> tuple[int, Headers, bytes]:
+    headers = [header for header in forwarded_headers(answer) if header[0] != PINNED]
+    if answer.status == 200:
+        return 200, headers, answer.content()
+    headers += [
+        (b"ms-azureml-model-error-statuscode", b"%d" % answer.status),
+        (b"ms-azureml-model-error-reason", b"model_error"),
+    ]
+    return 424, headers, answer.content()
+
+
+def _error(status: int, code: str, message: str) -> tuple[int, Headers, bytes]:
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    return status, [(b"content-type", b"application/json")], body
+
+
+def _request_ids(message: Message, present: Headers) -> Headers:
+    """Echo the client's ids where the scoring server has not done it already; make up a request id when there is none."""
+    known = {name for name, _ in present}
+    added = [(name, message.header(name).encode("latin-1")[:_HEADER_LIMIT]) for name in _ECHOED if name not in known]
+    return [(name, value or uuid.uuid4().hex.encode()) for name, value in added if value or name == b"x-request-id"]
+
+
+async def serve(router: Router, counts: CountLog, *, port: int, certificate: Path, key: Path) -> None:
+    """Serve on 127.0.0.1 until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    connections: set[ServerConnection] = set()
+    server = await loop.create_server(
+        lambda: ServerConnection(router.answer, connections), "127.0.0.1", port, ssl=tls, backlog=512
+    )
+    while not stopped.is_set():
+        counts.flush()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), _FLUSH_SECONDS)
+    server.close()
+    for connection in list(connections):
+        connection.close()
+    counts.close()
+
+
+def main() -> None:
+    """Read the arguments; the secret comes through the environment, because a command line is for everybody to read."""
+    arguments = argparse.ArgumentParser(prog="local.azureml.serving.router")
+    arguments.add_argument("--port", type=int, default=5444)
+    arguments.add_argument("--table", type=Path, required=True, help="routing table (JSON), written by the control plane")
+    arguments.add_argument("--counts", type=Path, required=True, help="SQLite file for the counts")
+    arguments.add_argument("--certificate", type=Path, required=True)
+    arguments.add_argument("--key", type=Path, required=True)
+    arguments.add_argument("--seed", type=int, help="makes the split of the traffic repeatable")
+    given = arguments.parse_args()
+    counts = CountLog(given.counts)
+    router = Router(given.table, counts, secret=os.environ[SECRET_VARIABLE], seed=given.seed)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(router, counts, port=given.port, certificate=given.certificate, key=given.key))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":  # uvloop does not exist there
+        return asyncio.new_event_loop
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The routing table: what the control plane tells the router. A JSON file of the state folder (mode 600: it holds the keys)."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A bearer value that opens an endpoint; `expires_at` (epoch seconds) is None for keys, set for tokens."""
+
+    value: str
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The scoring process of one deployment. `limit`: requests under way or waiting; more get a 429."""
+
+    name: str
+    port: int
+    timeout_seconds: float
+    limit: int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One online endpoint: weights are percent; they sum to 0 or 100, the mirror names at most one deployment."""
+
+    name: str
+    credentials: tuple[Credential, ...]
+    traffic: tuple[tuple[str, int], ...]
+    mirror: tuple[str, int] | None
+    targets: Mapping[str, Target]
+
+    def admits(self, authorization: str, now: float) -> bool:
+        """True for `Bearer <key or live token>`; every credential is compared, each in constant time."""
+        scheme, _, offered = authorization.partition(" ")
+        admitted = False
+        for credential in self.credentials:
+            same = hmac.compare_digest(offered.strip().encode(), credential.value.encode())
+            admitted |= same and (credential.expires_at is None or now < credential.expires_at)
+        return admitted and scheme.lower() == "bearer"
+
+    def choose(self, draw: float) -> str | None:
+        """The live deployment for a uniform `draw` in [0, 1), or None when no deployment has a positive weight."""
+        point = draw * sum(weight for _, weight in self.traffic)
+        for name, weight in self.traffic:
+            if point < weight:
+                return name
+            point -= weight
+        return None
+
+
+def parse(document: Mapping[str, Any]) -> dict[str, Endpoint]:
+    """Endpoints by name from the table's JSON."""
+    return {name: _endpoint(name, body) for name, body in document["endpoints"].items()}
+
+
+def _endpoint(name: str, body: Mapping[str, Any]) -> Endpoint:
+    mirror = next(iter(body["mirror"].items()), None)
+    return Endpoint(
+        name=name,
+        credentials=tuple(Credential(one["value"], one.get("expires_at")) for one in body["credentials"]),
+        traffic=tuple((deployment, weight) for deployment, weight in body["traffic"].items() if weight > 0),
+        mirror=mirror if mirror and mirror[1] > 0 else None,
+        targets={
+            deployment: Target(deployment, target["port"], target["timeout_seconds"], target["limit"])
+            for deployment, target in body["targets"].items()
+        },
+    )
+
+
+def load(path: Path) -> dict[str, Endpoint]:
+    """Read the file; no file means no endpoints yet."""
+    return parse(json.loads(path.read_text())) if path.exists() else {}
+
+
+def save(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace the file at once, so that a reader sees the old table or the new one and never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(document, file)
+    fresh.replace(path)
