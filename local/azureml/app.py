@@ -1,4 +1,4 @@
-"""The request's life: find the route, authenticate, ask for an api-version, decode, call the handler in a thread, encode the answer."""
+"""The request's life: find the route, authenticate, ask for an api-version, decode, call the handler, encode the answer."""
 
 from __future__ import annotations
 

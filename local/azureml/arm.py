@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import jwt
 
@@ -108,15 +108,17 @@ def system_data(record: Record) -> dict[str, str]:
     }
 
 
-def page(emulator: Emulator, call: Call, items: Sequence[dict[str, Any]]) -> Answer:
-    """A list answer: `$top` (or `count`) limits it, `$skip` is the opaque token of the next page, `nextLink` leads there."""
-    offset, top = _offset(call), _top(call)
-    limit = min(top, _PAGE) if top is not None and "$skip" not in call.query and top <= _PAGE else _PAGE
-    body: dict[str, Any] = {"value": list(items[offset : offset + limit])}
-    if offset + limit < len(items) and top is None:
-        token = base64.urlsafe_b64encode(str(offset + limit).encode()).decode()
-        query = {**call.query, "$skip": token}
-        body["nextLink"] = f"{emulator.base_url}{call.path}?{urlencode(query)}"
+def page(emulator: Emulator, call: Call, items: Sequence[dict[str, Any]], *, size: int = _PAGE) -> Answer:
+    """At most `size` items (`count` asks for less); `nextLink` leads to the next page, `$top` limits the whole."""
+    top = _positive(call, "$top")
+    if top is not None:
+        items = items[:top]
+    size = min(size, _positive(call, "count") or size)
+    offset = _offset(call)
+    body: dict[str, Any] = {"value": list(items[offset : offset + size])}
+    if offset + size < len(items):
+        query = {**call.query, "$skip": base64.urlsafe_b64encode(str(offset + size).encode()).decode()}
+        body["nextLink"] = f"{emulator.base_url}{quote(call.path)}?{urlencode(query)}"
     return Answer(body)
 
 
@@ -125,15 +127,15 @@ def _offset(call: Call) -> int:
     if token is None:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(token.encode()))
+        return max(0, int(base64.urlsafe_b64decode(token.encode())))
     except ValueError as error:
         raise bad_request("The continuation token $skip is not one that this service issued.") from error
 
 
-def _top(call: Call) -> int | None:
-    value = call.query.get("$top", call.query.get("count"))
+def _positive(call: Call, name: str) -> int | None:
+    value = call.query.get(name)
     if value is None:
         return None
-    if not value.isdigit() or int(value) < 1:
-        raise bad_request(f"$top must be a positive integer, not '{value}'.")
+    if not value.isdecimal() or int(value) < 1:
+        raise bad_request(f"{name} must be a positive integer, not '{value}'.")
     return int(value)

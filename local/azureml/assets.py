@@ -1,0 +1,230 @@
+"""What every versioned asset shares: a container per name, immutable versions, archiving, listing, paging.
+
+Data, environments, components and models say in an `AssetKind` what is particular to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from local.azureml import arm
+from local.azureml.call import Answer, Call, Route
+from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.store import Body, Record
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+Properties = dict[str, Any]
+
+# The pattern that Azure's REST description gives for the names of assets (stable/2024-04-01, mfe.json).
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
+# The description says nothing of versions; the service takes letters, digits, dots, dashes and underscores.
+_VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
+_VIEWS = ("ActiveOnly", "ArchivedOnly", "All")
+_ORDERS = {"createdtime": "created", "modifiedtime": "updated"}
+_SERVER_FIELDS = {"provisioningState", "latestVersion", "nextVersion"}
+
+
+@dataclass(frozen=True)
+class AssetKind:
+    """What is particular to one kind.
+
+    `check` raises when a version's properties are not acceptable, `refuse_change` when they differ from the stored ones where they must not.
+    """
+
+    segment: str
+    """In URLs and as the store's kind: "data"."""
+    noun: str
+    """In messages: "data asset"."""
+    sdk: str
+    """The operation group of MLClient: "data"."""
+    check: Callable[[Properties], None]
+    refuse_change: Callable[[str, Properties, Properties], None]
+    name_pattern: re.Pattern[str] = _NAME
+    answer_defaults: Properties = field(default_factory=dict)
+    """Fields that Azure always answers and the SDK relies on."""
+    container_fields: tuple[str, ...] = ()
+    """Properties that belong to the name and not to one version: fixed by the first version."""
+    differences: str = ""
+
+    @property
+    def containers(self) -> str:
+        return f"{self.segment}.containers"
+
+
+class Assets:
+    """The operations on one kind of asset."""
+
+    def __init__(self, emulator: Emulator, kind: AssetKind, created: Callable[[str, str, Body], None] | None = None) -> None:
+        """`created(name, version, body)` is called for each new version, in the transaction that stores it: both happen or none."""
+        self._emulator, self._store, self.kind, self._created = emulator, emulator.store, kind, created
+
+    def routes(self) -> list[Route]:
+        path, sdk = f"/{self.kind.segment}", self.kind.sdk
+        version, latest = f"{path}/{{name}}/versions/{{version}}", "by label latest: newest of the active versions"
+        return [
+            Route("GET", path, self.list_names, f"{sdk}.list()"),
+            Route("GET", f"{path}/{{name}}", self.get_name, f"{sdk}.archive/restore(name), automatic versions", latest),
+            Route("PUT", f"{path}/{{name}}", self.put_name, f"{sdk}.archive/restore(name)"),
+            Route("GET", f"{path}/{{name}}/versions", self.list_versions, f"{sdk}.list(name=), {sdk}.get(label=)", latest),
+            Route("GET", version, self.get_version, f"{sdk}.get(name, version)"),
+            Route("PUT", version, self.put_version, f"{sdk}.create_or_update, {sdk}.archive/restore", self.kind.differences),
+        ]
+
+    # versions
+
+    def get_version(self, call: Call) -> Answer:
+        name, version = call.path_params["name"], call.path_params["version"]
+        record = self._store.record(self.kind.segment, name, version)
+        if record is None:
+            raise self._missing(f"{name}:{version}")
+        return Answer(self._version(record))
+
+    def put_version(self, call: Call) -> Answer:
+        """201 for a new version, 200 for an existing one whose tags, description or archive state change."""
+        name, version = call.path_params["name"], call.path_params["version"]
+        self._check_names(name, version)
+        properties = {key: value for key, value in call.properties.items() if key not in _SERVER_FIELDS}
+        self.kind.check(properties)
+        is_new = False
+
+        def change(old: Body | None) -> Body:
+            nonlocal is_new
+            is_new = old is None
+            if old is not None:
+                self.kind.refuse_change(f"{name}:{version}", old["properties"], properties)
+                return {"properties": {**old["properties"], **properties}}
+            self._join_container(name, properties)
+            if self._created is not None:
+                self._created(name, version, {"properties": properties})
+            return {"properties": properties}
+
+        record = self._store.upsert(self.kind.segment, name, version, change)
+        return Answer(self._version(record), 201 if is_new else 200)
+
+    def list_versions(self, call: Call) -> Answer:
+        """Newest first unless `$orderBy` says otherwise; an unknown name is an empty list, as the SDK expects."""
+        records = self._ordered(self._store.records(self.kind.segment, call.path_params["name"]), call)
+        return arm.page(self._emulator, call, [self._version(record) for record in _viewed(records, call)])
+
+    # names
+
+    def get_name(self, call: Call) -> Answer:
+        record = self._store.record(self.kind.containers, call.path_params["name"])
+        if record is None:
+            raise self._missing(call.path_params["name"])
+        return Answer(self._container(record, self._store.records(self.kind.segment, record.name)))
+
+    def put_name(self, call: Call) -> Answer:
+        name = call.path_params["name"]
+        self._check_names(name)
+        properties = {key: value for key, value in call.properties.items() if key not in _SERVER_FIELDS}
+
+        def change(old: Body | None) -> Body:
+            before = old["properties"] if old else {}
+            self._refuse_container_change(name, before, properties)
+            return {"properties": {"isArchived": False, **before, **properties}}
+
+        existed = self._store.record(self.kind.containers, name) is not None
+        record = self._store.upsert(self.kind.containers, name, "", change)
+        return Answer(self._container(record, self._store.records(self.kind.segment, name)), 200 if existed else 201)
+
+    def list_names(self, call: Call) -> Answer:
+        versions: dict[str, list[Record]] = {}
+        for record in self._store.records(self.kind.segment):
+            versions.setdefault(record.name, []).append(record)
+        containers = _viewed(self._store.records(self.kind.containers), call)
+        return arm.page(self._emulator, call, [self._container(one, versions.get(one.name, [])) for one in containers])
+
+    # shapes
+
+    def _version(self, record: Record) -> Body:
+        properties = {**self.kind.answer_defaults, **record.body["properties"], "provisioningState": "Succeeded"}
+        path = f"/{self.kind.segment}/{record.name}/versions/{record.version}"
+        return arm.resource(self._emulator, record, path, properties=properties)
+
+    def _container(self, record: Record, versions: list[Record]) -> Body:
+        active = [one for one in versions if not one.body["properties"].get("isArchived")]
+        numbers = [int(one.version) for one in versions if one.version.isdecimal()]
+        properties = {
+            "tags": {},
+            "properties": {},
+            **record.body["properties"],
+            "latestVersion": active[-1].version if active else None,
+            "nextVersion": str(max(numbers, default=0) + 1),
+            "provisioningState": "Succeeded",
+        }
+        return arm.resource(self._emulator, record, f"/{self.kind.segment}/{record.name}", properties=properties)
+
+    # rules
+
+    def _join_container(self, name: str, properties: Properties) -> None:
+        """Give a first version its container; hold a later one to what the name stands for. Runs in the version's transaction."""
+        fixed = {key: properties[key] for key in self.kind.container_fields if key in properties}
+
+        def change(old: Body | None) -> Body:
+            if old is None:
+                return {"properties": {"isArchived": False, **fixed}}
+            self._refuse_container_change(name, old["properties"], fixed)
+            return old
+
+        self._store.upsert(self.kind.containers, name, "", change)
+
+    def _refuse_container_change(self, name: str, old: Properties, new: Properties) -> None:
+        for key in self.kind.container_fields:
+            if key in old and key in new and old[key] != new[key]:
+                raise bad_request(
+                    f"The {self.kind.noun} '{name}' has {key} '{old[key]}': a version with {key} '{new[key]}' needs another name."
+                )
+
+    def _check_names(self, name: str, version: str | None = None) -> None:
+        if not self.kind.name_pattern.fullmatch(name):
+            raise bad_request(
+                f"'{name}' is not a valid name of a {self.kind.noun}: 1 to 255 letters, digits, '-' and '_', no '-' or '_' in front."
+            )
+        if version is not None and not _VERSION.fullmatch(version):
+            raise bad_request(
+                f"'{version}' is not a valid version of a {self.kind.noun}: letters, digits, '-', '_', '.', the first a letter or digit."
+            )
+
+    def _ordered(self, records: list[Record], call: Call) -> list[Record]:
+        by, _, direction = call.query.get("$orderBy", "createdtime desc").lower().partition(" ")
+        if by not in _ORDERS or direction not in ("", "asc", "desc"):
+            raise bad_request("Please choose OrderBy value from ['createdtime', 'modifiedtime'], with 'asc' or 'desc'.")
+        # The store lists in the order of creation, so that equal times keep it.
+        ordered = records if by == "createdtime" else sorted(records, key=lambda record: record.updated)
+        return ordered[::-1] if direction == "desc" else ordered
+
+    def _missing(self, what: str) -> AzureError:
+        return not_found(f"Not found {self.kind.noun} {what}.")
+
+
+def refuse_path_change(*fields: str) -> Callable[[str, Properties, Properties], None]:
+    """A rule for `refuse_change`: these properties never change. Code and first sentence are Azure's (the SDK knows them)."""
+
+    def refuse(what: str, old: Properties, new: Properties) -> None:
+        for key in fields:
+            if new.get(key, old.get(key)) != old.get(key):
+                detail = f"{what} has {key} '{old.get(key)}' and cannot be given '{new[key]}': create a new version."
+                raise AzureError(409, "UserError", f"Asset paths cannot be updated. {detail}")
+
+    return refuse
+
+
+def require(properties: Properties, *fields: str) -> None:
+    """400 when a property is missing, empty or no string."""
+    for key in fields:
+        if not isinstance(properties.get(key), str) or not properties[key].strip():
+            raise bad_request(f"The {key} field is required.", "ValidationError")
+
+
+def _viewed(records: list[Record], call: Call) -> list[Record]:
+    view = call.query.get("listViewType", "ActiveOnly")
+    if view not in _VIEWS:
+        raise bad_request(f"listViewType must be one of {', '.join(_VIEWS)}, not '{view}'.")
+    wanted = {"ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}[view]
+    return [record for record in records if bool(record.body["properties"].get("isArchived")) in wanted]

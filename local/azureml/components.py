@@ -1,0 +1,46 @@
+"""Components, named and anonymous: what a version runs never changes, so that a job can be read years later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from local.azureml.assets import AssetKind, Assets, Properties
+from local.azureml.call import Route
+from local.azureml.errors import bad_request, conflict
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+_DESCRIPTIVE = ("$schema", "_source", "description", "display_name", "tags")
+"""Parts of a specification that say nothing about what is run."""
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    kind = AssetKind(
+        segment="components",
+        noun="component",
+        sdk="components",
+        check=_check,
+        refuse_change=_refuse_change,
+        answer_defaults={"tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
+        differences="the specification is stored as sent; only jobs that use it check its bindings",
+    )
+    return Assets(emulator, kind).routes()
+
+
+def _check(properties: Properties) -> None:
+    spec = properties.get("componentSpec")
+    if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
+        raise bad_request("componentSpec must be an object with a type.", "ValidationError")
+
+
+def _refuse_change(what: str, old: Properties, new: Properties) -> None:
+    before, after = _substance(old["componentSpec"]), _substance(new["componentSpec"])
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    if changed:
+        detail = f"the request changes: {', '.join(changed)}. Use another version."
+        raise conflict(f"Component {what} is already registered and is immutable; {detail}", "UserError")
+
+
+def _substance(spec: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key not in _DESCRIPTIVE}

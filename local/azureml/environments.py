@@ -1,0 +1,43 @@
+"""Environments: an image and a conda file, stored as sent. What they stand for locally is looked up where they are used."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from local.azureml.assets import AssetKind, Assets, Properties
+from local.azureml.call import Route
+from local.azureml.errors import bad_request, conflict
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+_DEFINITION = ("image", "condaFile", "build", "osType")
+# Curated environments and those of many examples have dots in their names; the service takes them.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    kind = AssetKind(
+        segment="environments",
+        noun="environment",
+        sdk="environments",
+        check=_check,
+        refuse_change=_refuse_change,
+        name_pattern=_NAME,
+        answer_defaults={"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}},
+        differences="no image is built: conda files stand for local Python environments",
+    )
+    return Assets(emulator, kind).routes()
+
+
+def _check(properties: Properties) -> None:
+    if not properties.get("image") and not properties.get("build"):
+        raise bad_request("An environment needs an image or a build context.", "ValidationError")
+
+
+def _refuse_change(what: str, old: Properties, new: Properties) -> None:
+    # 409 is what lets the SDK, when it was given no version, fall back from the latest version to the next one.
+    for key in _DEFINITION:
+        if new.get(key, old.get(key)) != old.get(key):
+            raise conflict(f"Environment {what} is already registered and its {key} cannot be changed: use another version.")

@@ -1,0 +1,68 @@
+"""The one workspace of the emulator: described, listed, not changed."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from local.azureml import arm
+from local.azureml.call import Answer, Call, Route
+from local.azureml.operations import LOCATION
+from local.azureml.store import Body
+from local.identity import PRINCIPAL_ID, TENANT_ID
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+KIND = "workspaces"
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    record = emulator.store.upsert(KIND, emulator.settings.workspace, "", lambda old: old or _new_workspace())
+
+    def get(_: Call) -> Answer:
+        return Answer(describe())
+
+    def list_all(call: Call) -> Answer:
+        return arm.page(emulator, call, [describe()])
+
+    def describe() -> Body:
+        properties = {
+            **record.body["properties"],
+            "friendlyName": emulator.settings.workspace,
+            "description": "Local emulator of Azure Machine Learning",
+            "provisioningState": "Succeeded",
+            "discoveryUrl": f"{emulator.base_url}/discovery",
+            "mlFlowTrackingUri": emulator.settings.mlflow_url,
+            "publicNetworkAccess": "Enabled",
+            "hbiWorkspace": False,
+            "v1LegacyMode": False,
+            "systemDatastoresAuthMode": "accessKey",
+        }
+        head = {
+            "id": emulator.workspace_id,
+            "name": emulator.settings.workspace,
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "location": LOCATION,
+            "kind": "Default",
+            "sku": {"name": "Basic", "tier": "Basic"},
+            "identity": {"type": "SystemAssigned", "principalId": PRINCIPAL_ID, "tenantId": TENANT_ID},
+            "tags": {},
+            "systemData": arm.system_data(record),
+        }
+        return {**head, "properties": properties}
+
+    collection = "/providers/Microsoft.MachineLearningServices/workspaces"
+    subscription = f"//subscriptions/{emulator.settings.subscription_id}"
+    group = f"{subscription}/resourceGroups/{emulator.settings.resource_group}"
+    difference = "one workspace, which cannot be created, changed or deleted; mlFlowTrackingUri is the local mlflow server"
+    return [
+        Route("GET", "", get, "workspaces.get", difference),
+        Route("GET", group + collection, list_all, "workspaces.list()"),
+        Route("GET", subscription + collection, list_all, "workspaces.list(scope='subscription')"),
+    ]
+
+
+def _new_workspace() -> Body:
+    """Its guid is drawn once per state folder."""
+    return {"properties": {"workspaceId": str(uuid.uuid4())}}
