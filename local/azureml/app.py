@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.util
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
@@ -64,11 +65,14 @@ class Router:
 def build_app(emulator: Emulator) -> Starlette:
     """The ASGI application of the control plane."""
     router = Router(emulator, routes(emulator))
+    # Threads that live as long as the app: the kernel ends a child when the thread that started it ends (local/processes.py), and
+    # the threads of Starlette's own pool end when they were idle for a while.
+    threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="handler")
 
     async def endpoint(request: Request) -> Response:
         try:
             call, route = await _call(emulator, router, request)
-            return _response(await run_in_threadpool(route.handler, call))
+            return _response(await asyncio.get_running_loop().run_in_executor(threads, route.handler, call))
         except AzureError as error:
             return _response(Answer(error.body, error.status, error.headers))
         except MissingDocumentError as error:

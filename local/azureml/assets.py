@@ -33,7 +33,7 @@ _SERVER_FIELDS = {"provisioningState", "latestVersion", "nextVersion"}
 class AssetKind:
     """What is particular to one kind.
 
-    `check` raises when a version's properties are not acceptable, `refuse_change` when they differ from the stored ones where they must not.
+    `check` raises when a version's properties are not acceptable, `refuse_change` when they change what must not change.
     """
 
     segment: str
@@ -60,7 +60,7 @@ class Assets:
     """The operations on one kind of asset."""
 
     def __init__(self, emulator: Emulator, kind: AssetKind, created: Callable[[str, str, Body], None] | None = None) -> None:
-        """`created(name, version, body)` is called for each new version, in the transaction that stores it: both happen or none."""
+        """`created(name, version, body)` is called for each new version, in the transaction that stores it."""
         self._emulator, self._store, self.kind, self._created = emulator, emulator.store, kind, created
 
     def routes(self) -> list[Route]:
@@ -183,13 +183,11 @@ class Assets:
 
     def _check_names(self, name: str, version: str | None = None) -> None:
         if not self.kind.name_pattern.fullmatch(name):
-            raise bad_request(
-                f"'{name}' is not a valid name of a {self.kind.noun}: 1 to 255 letters, digits, '-' and '_', no '-' or '_' in front."
-            )
+            rule = "1 to 255 letters, digits, '-' and '_', the first a letter or digit."
+            raise bad_request(f"'{name}' is not a valid name of a {self.kind.noun}: {rule}", "ValidationError")
         if version is not None and not _VERSION.fullmatch(version):
-            raise bad_request(
-                f"'{version}' is not a valid version of a {self.kind.noun}: letters, digits, '-', '_', '.', the first a letter or digit."
-            )
+            rule = "1 to 255 letters, digits, '-', '_' and '.', the first a letter or digit."
+            raise bad_request(f"'{version}' is not a valid version of a {self.kind.noun}: {rule}", "ValidationError")
 
     def _ordered(self, records: list[Record], call: Call) -> list[Record]:
         by, _, direction = call.query.get("$orderBy", "createdtime desc").lower().partition(" ")

@@ -1,4 +1,4 @@
-"""The token endpoint of a managed identity in the protocol of App Service (2019-08-01), as ManagedIdentityCredential speaks it."""
+"""The token endpoint of a managed identity, in the protocol of App Service that ManagedIdentityCredential speaks."""
 
 from __future__ import annotations
 

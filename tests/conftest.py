@@ -1,0 +1,91 @@
+"""Fixtures of every test that needs Azure's services.
+
+Real here: Azurite, TLS, tokens, the emulator, Microsoft's SDKs. Not real: Azure itself, whose place the emulator takes.
+Everything is started on free ports, once per session and only when a test asks for it, with its state in a temporary folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.certificates import Certificates, ensure_certificates
+from local.processes import free_port
+from local.storage.azurite import Azurite
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+    from local.azureml.emulator import Emulator
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of the session's local stack."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def certificates(state: Path) -> Certificates:
+    return ensure_certificates(state / "certificates")
+
+
+@pytest.fixture(scope="session")
+def azurite(state: Path, certificates: Certificates) -> Iterator[Azurite]:
+    running = Azurite.start(state / "azurite", certificates)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
+    """The emulator, answering on a free port of this process, every transition immediate.
+
+    Nothing listens on its `mlflow_url` unless a test asks for a server there too.
+    """
+    from local.azureml.emulator import Emulator, EmulatorSettings
+    from local.azureml.server import Server
+
+    settings = EmulatorSettings(
+        state=state,
+        port=free_port(),
+        router_port=free_port(),
+        blob_url=azurite.blob_url,
+        mlflow_url=f"http://127.0.0.1:{free_port()}",
+        identity_header="header-of-the-tests",
+    )
+    server = Server(Emulator(settings))
+    server.start()
+    yield server.emulator
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azure_environment(emulator: Emulator, azurite: Azurite) -> Iterator[dict[str, str]]:
+    """The environment variables that make Microsoft's SDKs talk to the local stack: set in this process for the session, and returned.
+
+    The SDK reads them late and keeps the cloud's name in AZUREML_CURRENT_CLOUD: one process has one cloud.
+    """
+    from local.azureml.environment import environment
+
+    variables = {**environment(emulator.settings, emulator.certificates), "TIDEGATE_DATA__blobServiceUri": azurite.blob_url}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield variables
+        # MLClient sets it behind our back.
+        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
+
+
+@pytest.fixture(scope="session")
+def ml_client(azure_environment: dict[str, str]) -> MLClient:
+    """The unmodified client with the unmodified default credential: only the environment says where Azure is."""
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    names = ("TIDEGATE_SUBSCRIPTION_ID", "TIDEGATE_RESOURCE_GROUP", "TIDEGATE_WORKSPACE")
+    return MLClient(DefaultAzureCredential(), *(azure_environment[name] for name in names))
