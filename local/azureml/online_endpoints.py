@@ -1,0 +1,253 @@
+"""Online endpoints: the name, the keys, the traffic. Deployments are in online_deployments.py, processes in serving/."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from local.azureml.arm import page, resource
+from local.azureml.call import Answer, Call, Route
+from local.azureml.errors import AzureError, bad_request, conflict, not_found
+from local.azureml.serving.records import BUSY, DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys, with_state
+from local.azureml.serving.supervisor import serving_of
+from local.azureml.store import Body, Record
+from local.identity import PRINCIPAL_ID, TENANT_ID
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+MAX_MIRROR = 50
+TOKEN_SECONDS = 8 * 3600
+_AUTH_MODES = {"key": "Key", "amltoken": "AMLToken"}
+_KEPT = ("description", "publicNetworkAccess", "properties")
+
+
+class OnlineEndpoints:
+    """The operations of the resource; every write but key handling is long-running and refused while another one is."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator, self._store = emulator, emulator.store
+
+    def list(self, call: Call) -> Answer:
+        return page(self._emulator, call, [self._shown(record) for record in self._store.records(ENDPOINTS)])
+
+    def get(self, call: Call) -> Answer:
+        return Answer(self._shown(self._record(call.path_params["endpoint"])))
+
+    def put(self, call: Call) -> Answer:
+        name = check_name(call.path_params["endpoint"], "endpoint")
+        asked = self._asked(call)
+        created: list[bool] = []
+
+        def change(old: Body | None) -> Body:
+            refuse_while_busy(old, f"endpoint '{name}'")
+            created[:] = [old is None]
+            self._check_traffic(name, asked["properties"], old)
+            return with_state(asked, "Creating" if old is None else "Updating")
+
+        record = self._store.upsert(ENDPOINTS, name, "", change)
+        return self._begin(record, "create" if created[0] else "update")
+
+    def patch(self, call: Call) -> Answer:
+        """Tags only, as Azure's PATCH of an endpoint (it also takes the identity, which means nothing here)."""
+        name = call.path_params["endpoint"]
+        self._record(name)
+        tags = (call.body or {}).get("tags")
+
+        def change(old: Body) -> Body:
+            refuse_while_busy(old, f"endpoint '{name}'")
+            return with_state({**old, "tags": old.get("tags", {}) if tags is None else tags}, "Updating")
+
+        self._store.update(ENDPOINTS, name, "", change)
+        return self._begin(self._record(name), "update")
+
+    def delete(self, call: Call) -> Answer:
+        """With all its deployments. 204 when there is nothing to delete."""
+        name = call.path_params["endpoint"]
+        if self._store.get(ENDPOINTS, name) is None:
+            return Answer(status=204)
+
+        def change(old: Body) -> Body:
+            refuse_while_busy(old, f"endpoint '{name}'")
+            for deployment in self._store.records(DEPLOYMENTS, name):
+                refuse_while_busy(deployment.body, f"deployment '{deployment.version}'")
+            return with_state(old, "Deleting")
+
+        self._store.update(ENDPOINTS, name, "", change)
+        return Answer(
+            status=202, headers=self._emulator.operations.start(None, lambda: self._deleted(name), kind="endpoint delete")
+        )
+
+    def list_keys(self, call: Call) -> Answer:
+        name = self._record(call.path_params["endpoint"]).name
+        keys = self._store.get(KEYS, name) or {}
+        return Answer({"primaryKey": keys["primaryKey"], "secondaryKey": keys["secondaryKey"]})
+
+    def regenerate_keys(self, call: Call) -> Answer:
+        """Replace one key by the given value or a new one; the other goes on working, so that clients can change over."""
+        name = self._record(call.path_params["endpoint"]).name
+        body = call.body if isinstance(call.body, dict) else {}
+        field = {"primary": "primaryKey", "secondary": "secondaryKey"}.get(str(body.get("keyType")).lower())
+        if field is None:
+            raise bad_request("keyType must be 'Primary' or 'Secondary'.")
+        value = str(body.get("keyValue") or new_key())
+        self._store.update(KEYS, name, "", lambda keys: {**keys, field: value})
+        serving_of(self._emulator).publish()
+        return Answer(status=202, headers=self._emulator.operations.start(None, lambda: None, kind="endpoint keys"))
+
+    def token(self, call: Call) -> Answer:
+        """A token for an endpoint with aml_token authentication; one is current at a time, until half of its life is over."""
+        record = self._record(call.path_params["endpoint"])
+        if record.body["properties"]["authMode"] != "AMLToken":
+            raise bad_request(f"Endpoint '{record.name}' does not use token authentication; list its keys instead.")
+        now = time.time()
+
+        def renewed(keys: Body) -> Body:
+            if keys.get("token_expires_at", 0) - now > TOKEN_SECONDS / 2:
+                return keys
+            return {**keys, "token": secrets.token_urlsafe(48), "token_expires_at": now + TOKEN_SECONDS}
+
+        keys = self._store.update(KEYS, record.name, "", renewed)
+        serving_of(self._emulator).publish()
+        expires = int(keys["token_expires_at"])
+        times = {"expiryTimeUtc": expires, "refreshAfterTimeUtc": expires - TOKEN_SECONDS // 2}
+        return Answer({"accessToken": keys["token"], "tokenType": "Bearer", **times})
+
+    # -- what the operations share
+
+    def _record(self, name: str) -> Record:
+        return endpoint_record(self._emulator, name)
+
+    def _shown(self, record: Record) -> dict[str, Any]:
+        return resource(self._emulator, record, f"/onlineEndpoints/{record.name}")
+
+    def _asked(self, call: Call) -> Body:
+        properties = call.properties
+        mode = str(properties.get("authMode")).lower()
+        if mode not in _AUTH_MODES:
+            raise AzureError(
+                501, "NotSupportedByEmulator", f"authMode '{properties.get('authMode')}' is not supported: Key, AMLToken."
+            )
+        base = f"{serving_of(self._emulator).router_url}/endpoints/{call.path_params['endpoint']}"
+        return {
+            "location": call.body.get("location", "local"),
+            "kind": call.body.get("kind", "Managed"),
+            "tags": call.body.get("tags") or {},
+            "identity": _identity(call.body.get("identity") or {}),
+            "properties": {
+                **{key: properties[key] for key in _KEPT if properties.get(key) is not None},
+                "authMode": _AUTH_MODES[mode],
+                "traffic": dict(properties.get("traffic") or {}),
+                "mirrorTraffic": dict(properties.get("mirrorTraffic") or {}),
+                "scoringUri": f"{base}/score",
+                "swaggerUri": f"{base}/swagger.json",
+            },
+        }
+
+    def _check_traffic(self, name: str, properties: Mapping[str, Any], old: Body | None) -> None:
+        states = {
+            record.version: record.body["properties"]["provisioningState"] for record in self._store.records(DEPLOYMENTS, name)
+        }
+        before = old["properties"]["traffic"] if old else {}
+        check_traffic(properties["traffic"], properties["mirrorTraffic"], states, before)
+
+    def _begin(self, record: Record, verb: str) -> Answer:
+        name = record.name
+        shown = self._shown(record)
+        done = with_state(shown, "Succeeded")
+        headers = self._emulator.operations.start(done, lambda: self._settled(name, verb), kind=f"online endpoint {verb}")
+        return Answer(shown, 201 if verb == "create" else 200, headers)
+
+    def _settled(self, name: str, verb: str) -> None:
+        serving = serving_of(self._emulator)
+        self._emulator.settings.pace.wait(f"endpoint.{verb}", serving.stopping)
+        self._store.upsert(KEYS, name, "", lambda keys: keys or new_keys())
+        serving.publish()
+        self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Succeeded"))
+
+    def _deleted(self, name: str) -> None:
+        serving = serving_of(self._emulator)
+        self._emulator.settings.pace.wait("endpoint.delete", serving.stopping)
+        for deployment in self._store.records(DEPLOYMENTS, name):
+            serving.retire(name, deployment.version)
+            self._store.delete(DEPLOYMENTS, name, deployment.version)
+        self._store.delete(KEYS, name)
+        self._store.delete(ENDPOINTS, name)
+        serving.publish()
+
+
+def endpoint_record(emulator: Emulator, name: str) -> Record:
+    """The stored endpoint; 404 as Azure ML words it."""
+    record = emulator.store.record(ENDPOINTS, name)
+    if record is None:
+        raise not_found(
+            f"Online endpoint '{name}' was not found in workspace '{emulator.settings.workspace}'.", "ResourceNotFound"
+        )
+    return record
+
+
+def check_name(name: str, what: str) -> str:
+    """Azure's rule for endpoint and deployment names; 400 otherwise. Names become paths and addresses."""
+    if not NAME.fullmatch(name):
+        raise bad_request(
+            f"'{name[:64]}' is not a valid {what} name: 3 to 32 letters, digits or '-', the first a letter, the last no '-'.",
+            "BadArgument",
+        )
+    return name
+
+
+def refuse_while_busy(body: Body | None, what: str) -> None:
+    """409 while an earlier write is under way."""
+    if body is not None and (state := body["properties"]["provisioningState"]) in BUSY:
+        raise conflict(
+            f"There is already an ongoing operation on {what}: its provisioning state is {state}. Try again when it has ended."
+        )
+
+
+def check_traffic(
+    traffic: Mapping[str, Any], mirror: Mapping[str, Any], states: Mapping[str, str], before: Mapping[str, int]
+) -> None:
+    """Azure's rules; 400 names the broken one. `states`: provisioning state by deployment; `before`: the weights until now."""
+    for name, weight in [*traffic.items(), *mirror.items()]:
+        if name not in states:
+            raise bad_request(f"Traffic names the deployment '{name}', which does not exist on this endpoint.")
+        if type(weight) is not int or not 0 <= weight <= 100:
+            raise bad_request(f"The traffic of '{name}' must be an integer from 0 to 100, not {weight!r}.")
+        if weight > 0 and states[name] != "Succeeded" and before.get(name) != weight:
+            raise bad_request(f"Deployment '{name}' cannot take traffic: its provisioning state is {states[name]}.")
+    if sum(traffic.values()) not in (0, 100):
+        raise bad_request(f"The traffic weights sum to {sum(traffic.values())}; they must sum to 0 or 100.")
+    mirrored = {name: weight for name, weight in mirror.items() if weight > 0}
+    if len(mirrored) > 1:
+        raise bad_request("Traffic can be mirrored to one deployment only.")
+    for name, weight in mirrored.items():
+        if weight > MAX_MIRROR:
+            raise bad_request(f"At most {MAX_MIRROR} percent of the traffic can be mirrored, not {weight}.")
+        if traffic.get(name, 0) > 0:
+            raise bad_request(f"Deployment '{name}' takes live traffic; it cannot take mirrored traffic too.")
+
+
+def _identity(asked: Mapping[str, Any]) -> dict[str, Any]:
+    kind = asked.get("type", "SystemAssigned")
+    return {**asked, "type": kind, "principalId": PRINCIPAL_ID, "tenantId": TENANT_ID}
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """ARM operations on `onlineEndpoints`."""
+    own = OnlineEndpoints(emulator)
+    one = "/onlineEndpoints/{endpoint}"
+    address = "scoringUri is https://127.0.0.1:<port>/endpoints/<name>/score, on Azure https://<name>.<region>.inference.ml.azure.com/score"
+    return [
+        Route("GET", "/onlineEndpoints", own.list, sdk="online_endpoints.list"),
+        Route("GET", one, own.get, sdk="online_endpoints.get", differences=address),
+        Route("PUT", one, own.put, sdk="online_endpoints.begin_create_or_update", differences="no authMode AADToken"),
+        Route("PATCH", one, own.patch, differences="tags only"),
+        Route("DELETE", one, own.delete, sdk="online_endpoints.begin_delete"),
+        Route("POST", f"{one}/listKeys", own.list_keys, sdk="online_endpoints.get_keys"),
+        Route("POST", f"{one}/regenerateKeys", own.regenerate_keys, sdk="online_endpoints.begin_regenerate_keys"),
+        Route("POST", f"{one}/token", own.token, sdk="online_endpoints.get_keys (aml_token)"),
+    ]

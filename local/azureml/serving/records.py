@@ -1,0 +1,69 @@
+"""What the store holds about online endpoints, and what of it the router must know."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from local.azureml.serving.table import Target
+from local.azureml.store import Body, Store
+
+ENDPOINTS = "onlineEndpoints"
+"""name -> the ARM body."""
+DEPLOYMENTS = "onlineDeployments"
+"""endpoint, deployment -> the ARM body."""
+KEYS = "onlineEndpointKeys"
+"""endpoint -> primaryKey, secondaryKey, token, token_expires_at. Never part of an ARM body."""
+SPECS = "scoringSpecs"
+"""endpoint, deployment -> ScoringSpec as JSON: what runs, and is started again after a restart."""
+
+BUSY = ("Creating", "Updating", "Deleting")
+
+
+def new_key() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def new_keys() -> Body:
+    return {"primaryKey": new_key(), "secondaryKey": new_key()}
+
+
+def routing_table(store: Store, targets: Mapping[tuple[str, str], Target]) -> dict[str, Any]:
+    """The router's JSON: every endpoint with its credentials, weights and those of `targets` that belong to it."""
+    return {
+        "endpoints": {record.name: _endpoint(store, record.name, record.body, targets) for record in store.records(ENDPOINTS)}
+    }
+
+
+def _endpoint(store: Store, name: str, body: Body, targets: Mapping[tuple[str, str], Target]) -> dict[str, Any]:
+    properties = body["properties"]
+    return {
+        "credentials": _credentials(store.get(KEYS, name) or {}, properties["authMode"]),
+        "traffic": properties["traffic"],
+        "mirror": properties["mirrorTraffic"],
+        "targets": {
+            target.name: {"port": target.port, "timeout_seconds": target.timeout_seconds, "limit": target.limit}
+            for (endpoint, _), target in targets.items()
+            if endpoint == name
+        },
+    }
+
+
+def _credentials(keys: Body, auth_mode: str) -> list[dict[str, Any]]:
+    if auth_mode == "Key":
+        return [{"value": keys[name]} for name in ("primaryKey", "secondaryKey") if name in keys]
+    return [{"value": keys["token"], "expires_at": keys["token_expires_at"]}] if "token" in keys else []
+
+
+def fail_interrupted(store: Store) -> None:
+    """After a restart: what was being created, updated or deleted did not get to its end, and says so."""
+    for kind in (ENDPOINTS, DEPLOYMENTS):
+        for record in store.records(kind):
+            if record.body["properties"]["provisioningState"] in BUSY:
+                store.update(kind, record.name, record.version, lambda body: with_state(body, "Failed"))
+
+
+def with_state(body: Body, state: str) -> Body:
+    """The body in another provisioning state."""
+    return {**body, "properties": {**body["properties"], "provisioningState": state}}
