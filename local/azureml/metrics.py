@@ -9,7 +9,7 @@ from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request
 from local.azureml.online_endpoints import endpoint_record
 from local.azureml.serving.counts import read_counts
-from local.azureml.serving.supervisor import serving_of
+from local.azureml.serving.service import serving_of
 from local.monitor.query import BadQuery, parse
 from local.monitor.series import metric_values
 

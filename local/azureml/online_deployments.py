@@ -14,7 +14,7 @@ from local.azureml.online_endpoints import check_name, endpoint_record, refuse_w
 from local.azureml.serving.materialise import References, download, interpreter, references
 from local.azureml.serving.process import ScoringSpec
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, with_state
-from local.azureml.serving.supervisor import serving_of
+from local.azureml.serving.service import serving_of
 from local.azureml.store import Body, Record
 from local.processes import tail
 

@@ -12,7 +12,7 @@ from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, conflict, not_found
 from local.azureml.serving.records import BUSY, DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys, with_state
-from local.azureml.serving.supervisor import serving_of
+from local.azureml.serving.service import serving_of
 from local.azureml.store import Body, Record
 from local.identity import PRINCIPAL_ID, TENANT_ID
 

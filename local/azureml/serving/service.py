@@ -45,8 +45,8 @@ class _Running:
     pause: float = _FIRST_PAUSE
 
 
-class EndpointServing:
-    """The emulator's `serving`. `deploy` and `retire` block; they are called from the threads of long-running operations."""
+class Serving:
+    """The emulator's `serving`. Its constructor starts nothing. `deploy` and `retire` block; they are called from the threads of long-running operations."""
 
     def __init__(self, emulator: Emulator, *, seed: int | None = None) -> None:
         self._emulator, self._seed = emulator, seed
@@ -221,6 +221,6 @@ class EndpointServing:
             self.stopping.wait(_FIRST_PAUSE)
 
 
-def serving_of(emulator: Emulator) -> EndpointServing:
+def serving_of(emulator: Emulator) -> Serving:
     """The emulator's serving with all its methods; the emulator itself only knows how to resume and close it."""
-    return cast(EndpointServing, emulator.serving)
+    return cast(Serving, emulator.serving)
