@@ -32,7 +32,9 @@ class Azurite:
     queue_port: int
 
     @classmethod
-    def start(cls, folder: Path, certificates: Certificates, *, blob_port: int = 0, queue_port: int = 0, log: Path | None = None) -> Azurite:
+    def start(
+        cls, folder: Path, certificates: Certificates, *, blob_port: int = 0, queue_port: int = 0, log: Path | None = None
+    ) -> Azurite:
         """Start it on the given ports (0: any free one) with its files in `folder`; returns when both services answer."""
         script = NODE_MODULES / "azurite/dist/src/azurite.js"
         if not script.exists():
