@@ -46,7 +46,10 @@ class _Running:
 
 
 class Serving:
-    """The emulator's `serving`. Its constructor starts nothing. `deploy` and `retire` block; they are called from the threads of long-running operations."""
+    """The emulator's `serving`. Its constructor starts nothing; `resume` does.
+
+    `deploy` and `retire` block; they are called from the threads of long-running operations.
+    """
 
     def __init__(self, emulator: Emulator, *, seed: int | None = None) -> None:
         self._emulator, self._seed = emulator, seed
