@@ -1,0 +1,62 @@
+"""Queue messages survive the host: kill -9, leases, batches larger than the host's room."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+
+from tests.local.host.conftest import APPS, RunningHost, eventually
+
+
+def test_a_message_whose_host_was_killed_comes_back_to_the_next_host(make_host: Callable[..., RunningHost]) -> None:
+    host = make_host(APPS / "every_trigger", "--lease", "2").start()
+    gate = host.folder / "gate"
+    host.queue("WORK_QUEUE").send_message(json.dumps({"id": 1, "wait_for": str(gate)}))
+    host.wait_for("work", id=1)
+    assert host.child is not None
+    killed = host.child.pid
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: host.child is not None and host.child.poll() is not None)
+    gate.touch()
+    host.start()
+    [done] = host.wait_for("work done", id=1)
+    assert done["pid"] != killed
+    assert [line["dequeue_count"] for line in host.observed("work")] == [1, 2]
+    eventually(lambda: host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0)
+
+
+def test_a_message_is_kept_hidden_while_its_function_runs(make_host: Callable[..., RunningHost]) -> None:
+    host = make_host(APPS / "slow_queue", "--lease", "1").start()
+    gate = host.folder / "gate"
+    queue = host.queue("WORK_QUEUE")
+    queue.send_message(json.dumps({"id": 1, "wait_for": str(gate)}))
+    host.wait_for("work", id=1)
+    # Second messages come and go while the first outlives several leases: each takes at least one more lease.
+    for number in range(2, 5):
+        queue.send_message(json.dumps({"id": number}), visibility_timeout=1)
+        host.wait_for("work done", id=number)
+    gate.touch()
+    host.wait_for("work done", id=1)
+    assert len([line for line in host.observed("work") if line["id"] == 1]) == 1
+    eventually(lambda: queue.get_queue_properties().approximate_message_count == 0)
+
+
+def test_many_messages_are_each_done_once(make_host: Callable[..., RunningHost]) -> None:
+    host = make_host(APPS / "slow_queue")
+    queue = host.queue("WORK_QUEUE")
+    queue.create_queue()
+    for number in range(60):
+        queue.send_message(json.dumps({"id": number}))
+    host.start()
+    done = host.wait_for("work done", 60)
+    assert sorted(line["id"] for line in done) == list(range(60))
+    eventually(lambda: queue.get_queue_properties().approximate_message_count == 0)
+
+
+def test_a_connection_string_works_as_well(make_host: Callable[..., RunningHost], azurite: object) -> None:
+    host = make_host(STORE=azurite.connection_string, IDENTITY_ENDPOINT="")  # type: ignore[attr-defined]
+    host.start()
+    host.queue("WORK_QUEUE").send_message(json.dumps({"id": 3}))
+    host.wait_for("work done", id=3)
