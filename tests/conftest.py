@@ -65,7 +65,7 @@ def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def azure_environment(emulator: Emulator, azurite: Azurite) -> Iterator[dict[str, str]]:
-    """The environment variables that make Microsoft's SDKs talk to the local stack: set in this process for the session, and returned.
+    """What makes Microsoft's SDKs talk to the local stack: set in this process for the session, and returned.
 
     The SDK reads them late and keeps the cloud's name in AZUREML_CURRENT_CLOUD: one process has one cloud.
     """

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+from pathlib import Path
+
 from local.azureml.emulator import EmulatorSettings
 from local.certificates import Certificates
 
@@ -20,3 +24,13 @@ def environment(settings: EmulatorSettings, certificates: Certificates) -> dict[
         "TIDEGATE_RESOURCE_GROUP": settings.resource_group,
         "TIDEGATE_WORKSPACE": settings.workspace,
     }
+
+
+def identity_header(state: Path) -> str:
+    """The secret of the token endpoint: drawn once per state folder and kept there for this user alone."""
+    file = state / "identity" / "header"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(secrets.token_hex(16))
+    return file.read_text()
