@@ -1,0 +1,144 @@
+"""Where the local stack's parts are: ports, folders, and the environment variables that lead an Azure SDK to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import ssl
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from local.certificates import Certificates, ensure_certificates
+from local.processes import free_port
+from local.storage.azurite import ACCOUNT
+
+SUBSCRIPTION_ID = "00000000-0000-0000-0000-000000000000"
+RESOURCE_GROUP = "tidegate-local"
+WORKSPACE = "tidegate-local"
+LEDGER_CONTAINER = "tidegate-ledger"
+DEAD_LETTER_CONTAINER = "tidegate-dead-letters"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports on 127.0.0.1."""
+
+    azureml: int = 5443
+    router: int = 5444
+    mlflow: int = 5050
+    eventgrid: int = 5046
+    host: int = 7071
+    blob: int = 10000
+    queue: int = 10001
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Ports that nobody listens on now, for tests and for a second stack beside the first."""
+        names = list(cls.__dataclass_fields__)
+        return cls(**{name: free_port() for name in names})
+
+
+@dataclass(frozen=True)
+class StackEnvironment:
+    """One stack's addresses and secrets. `state` holds everything that it keeps."""
+
+    state: Path
+    ports: Ports
+    identity_header: str
+    certificates: Certificates
+    config: Path
+
+    @classmethod
+    def prepare(cls, state: Path, ports: Ports, config: Path) -> StackEnvironment:
+        """Make (or read back) the certificates and the identity header of a state folder."""
+        state = state.resolve()
+        state.mkdir(parents=True, exist_ok=True)
+        header_file = state / "identity" / "header"
+        if not header_file.exists():
+            header_file.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(header_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(24))
+        return cls(state, ports, header_file.read_text(), ensure_certificates(state / "certificates"), config.resolve())
+
+    @property
+    def base_url(self) -> str:
+        return f"https://127.0.0.1:{self.ports.azureml}"
+
+    @property
+    def workspace_id(self) -> str:
+        group = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}"
+        return f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
+
+    @property
+    def storage_account_id(self) -> str:
+        group = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}"
+        return f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+
+    @property
+    def blob_url(self) -> str:
+        return f"https://127.0.0.1:{self.ports.blob}/{ACCOUNT}"
+
+    @property
+    def queue_url(self) -> str:
+        return f"https://127.0.0.1:{self.ports.queue}/{ACCOUNT}"
+
+    @property
+    def eventgrid_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.eventgrid}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.mlflow}"
+
+    @property
+    def host_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.host}"
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Trusts the public CAs and the stack's own."""
+        return ssl.create_default_context(cafile=str(self.certificates.bundle))
+
+    def azure_variables(self) -> dict[str, str]:
+        """What leads azure-identity, azure-ai-ml and the storage SDKs here instead of to Azure."""
+        return {
+            **self.certificates.environment(),
+            "ARM_CLOUD_METADATA_URL": f"{self.base_url}/metadata/endpoints",
+            "IDENTITY_ENDPOINT": f"{self.base_url}/msi/token",
+            "IDENTITY_HEADER": self.identity_header,
+            "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        }
+
+    def app_settings(self) -> dict[str, str]:
+        """The app settings, the same names as in Azure (local.settings.json.example explains each)."""
+        storage = {
+            f"{connection}__{service}ServiceUri": url
+            for connection in ("TIDEGATE_STORAGE", "AzureWebJobsStorage")
+            for service, url in (("blob", self.blob_url), ("queue", self.queue_url))
+        }
+        return {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "TIDEGATE_SUBSCRIPTION_ID": SUBSCRIPTION_ID,
+            "TIDEGATE_RESOURCE_GROUP": RESOURCE_GROUP,
+            "TIDEGATE_WORKSPACE": WORKSPACE,
+            "TIDEGATE_RESOURCE_MANAGER": f"{self.base_url}/",
+            "TIDEGATE_DATA__blobServiceUri": self.blob_url,
+            "TIDEGATE_LEDGER_CONTAINER": LEDGER_CONTAINER,
+            "TIDEGATE_CONFIG": str(self.config),
+            **storage,
+        }
+
+    def variables(self) -> dict[str, str]:
+        return {**self.azure_variables(), **self.app_settings()}
+
+    def save(self) -> None:
+        """Write what `python -m local env` reads back (mode 600: it holds the identity header)."""
+        body = {"ports": asdict(self.ports), "config": str(self.config)}
+        with os.fdopen(os.open(self.state / "stack.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(body, file, indent=2)
+
+    @classmethod
+    def load(cls, state: Path) -> StackEnvironment:
+        """Raise FileNotFoundError when no stack was ever started on this state folder."""
+        body = json.loads((state / "stack.json").read_text())
+        return cls.prepare(state, Ports(**body["ports"]), Path(body["config"]))
