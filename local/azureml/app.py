@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     "metadata", "msi", "discovery", "workspaces", "datastores", "data", "codes", "environments", "components", "models",
-    "jobs", "run_history", "mlflow", "online_endpoints", "online_deployments", "metrics",
+    "jobs", "run_history", "online_endpoints", "online_deployments", "metrics",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Runs jobs for real: command templates, the graph of a pipeline, the processes of its steps."""

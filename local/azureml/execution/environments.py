@@ -1,0 +1,85 @@
+"""Which local Python stands for an Azure ML environment: its conda file is looked up by hash in `.environments/`.
+
+`python -m local.azureml.execution.environments link <conda file> <environment>` records that the one stands for the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+ENVIRONMENTS = Path(__file__).resolve().parents[3] / ".environments"
+DEFAULT = "train"
+
+
+class EnvironmentMissing(LookupError):  # noqa: N818 - says what it is
+    """No virtual environment of this machine stands for the conda file."""
+
+
+def environment_key(conda_file: str) -> str:
+    """First 12 hex digits of the SHA-256 of a conda file's content (its text is given).
+
+    Of the parsed content, since azure-ai-ml sends the file parsed, sorted and dumped again: comments and order of keys are gone.
+    """
+    try:
+        content = yaml.safe_load(conda_file)
+    except yaml.YAMLError as error:
+        raise EnvironmentMissing(f"The conda file is not valid YAML: {error}") from None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def interpreter_for(conda_file: str, folder: Path = ENVIRONMENTS) -> Path:
+    """The Python linked to this conda file (its text); EnvironmentMissing says how to get one."""
+    return _python_of(folder / environment_key(conda_file), "this conda file")
+
+
+def default_interpreter(folder: Path = ENVIRONMENTS) -> Path:
+    """The Python for environments that have only an image: the training environment of the stack."""
+    return _python_of(folder / DEFAULT, "environments without a conda file")
+
+
+def link(conda_file: Path, environment: Path, folder: Path = ENVIRONMENTS) -> Path:
+    """Make `environment` stand for `conda_file`; returns the link. An older link of the same conda file is replaced."""
+    _python_of(environment, str(conda_file))
+    made = folder / environment_key(conda_file.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = made.with_name(f"{made.name}.{os.getpid()}")
+    fresh.symlink_to(os.path.relpath(environment.resolve(), folder.resolve()))
+    fresh.replace(made)  # atomic: a job that starts meanwhile sees the old link or the new one
+    return made
+
+
+def _python_of(environment: Path, purpose: str) -> Path:
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        raise EnvironmentMissing(
+            f"No local Python stands for {purpose}: {environment.parent.name}/{environment.name} is missing. Run `make setup`."
+        )
+    return python
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; prints the link it made."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    linking = commands.add_parser("link", help="let a virtual environment stand for a conda file")
+    linking.add_argument("conda_file", type=Path)
+    linking.add_argument("environment", type=Path)
+    chosen = parser.parse_args(arguments)
+    try:
+        made = link(chosen.conda_file, chosen.environment)
+    except (EnvironmentMissing, FileNotFoundError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"{made.name} -> {chosen.environment}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,175 @@
+"""One job while it runs: its steps in order, as many at once as there is room for, and what becomes of them when one fails."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from datetime import UTC, datetime
+from pathlib import Path
+
+from azure.core.exceptions import AzureError as StorageError
+
+from local.azureml.execution.plan import Plan
+from local.azureml.execution.runs import Run, failure
+from local.azureml.execution.step import StepRun, Tracked, Workshop, artifact_uri, end_tracking
+
+PIPELINE_LOG = "logs/azureml/executionlogs.txt"
+
+
+class JobRun:
+    """Scheduled by `run` in a thread of its own; steps run in `rooms`, slow after-work in `afterwards`."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        plan: Plan,
+        root: Run,
+        step_runs: dict[str, Run],
+        folder: Path,
+        rooms: Executor,
+        afterwards: Executor,
+    ) -> None:
+        self._shop, self._plan, self._root, self._folder = shop, plan, root, folder
+        self._rooms, self._afterwards = rooms, afterwards
+        self._is_pipeline = root["runId"] not in {run["runId"] for run in step_runs.values()}
+        self._canceled = threading.Event()
+        self._tracked: dict[str, Future[Tracked]] = {}
+        self._steps: dict[str, StepRun] = {}
+        self._step_runs = step_runs
+        self._status: dict[str, str] = {}
+        self._loose: list[Future[None]] = []
+        self._interruption: str | None = None
+
+    @property
+    def log(self) -> Path:
+        return self._folder / PIPELINE_LOG
+
+    def cancel(self, interruption: str | None = None) -> None:
+        """Cancel what runs and what has not begun. `interruption`: it was not asked for, and the job failed for this reason."""
+        self._interruption = interruption
+        self._canceled.set()
+        for step in list(self._steps.values()):
+            step.interruption = interruption
+            step.cancel()
+
+    def run(self) -> None:
+        """To the end; returns when the job has its final status and everything of it is stored."""
+        run_id = self._root["runId"]
+        self._note(f"{run_id} submitted")
+        self._begin_tracking()
+        if self._is_pipeline:
+            self._wait_for_compute(run_id)
+            self._shop.runs.set_status(run_id, "Running")
+        self._run_steps()
+        status, error = self._outcome()
+        if self._is_pipeline:
+            self._finish_pipeline(run_id, status, error)
+        self._settle_loose_ends()
+
+    def _wait_for_compute(self, run_id: str) -> None:
+        pace = self._shop.emulator.settings.pace
+        if not pace.wait("job.queued", self._canceled):
+            self._shop.runs.set_status(run_id, "Preparing")
+            pace.wait("job.preparing", self._canceled)
+
+    def _begin_tracking(self) -> None:
+        """MLflow runs are made beside the steps, in the order in which they will be needed."""
+        root = self._afterwards.submit(self._track, self._root["displayName"], None, self._root["runId"])
+        self._tracked[self._root["runId"]] = root
+        for run in self._step_runs.values():
+            if run["runId"] != self._root["runId"]:
+                self._tracked[run["runId"]] = self._afterwards.submit(self._track, run["displayName"], root, run["runId"])
+
+    def _track(self, name: str, parent: Future[Tracked] | None, run_id: str) -> Tracked:
+        above = parent.result() if parent is not None else None
+        tags = {**self._root["tags"], "azureml.runId": run_id}
+        return self._shop.tracking.create_run(self._root["experimentName"], name, parent=above[1] if above else None, tags=tags)
+
+    def _run_steps(self) -> None:
+        waiting, running = dict(self._plan.steps), dict[Future[str], str]()
+        while waiting or running:
+            for name in [name for name, step in waiting.items() if step.needs <= self._completed()]:
+                if self._canceled.is_set():
+                    break
+                del waiting[name]
+                running[self._start(name)] = name
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._ended(running.pop(future), future.result())
+        for name in waiting:
+            self._status[name] = "Canceled"
+            self._shop.runs.set_status(self._step_runs[name]["runId"], "Canceled")
+
+    def _completed(self) -> set[str]:
+        return {name for name, status in self._status.items() if status == "Completed"}
+
+    def _start(self, name: str) -> Future[str]:
+        run = self._step_runs[name]
+        step = StepRun(self._shop, self._plan.steps[name], run, self._folder, self._steps, self._tracked[run["runId"]])
+        self._steps[name] = step
+        self._note(f"step {name} starts ({run['runId']})")
+        return self._rooms.submit(self._execute, step)
+
+    def _execute(self, step: StepRun) -> str:
+        if self._canceled.is_set():
+            step.interruption = self._interruption
+            step.canceled.set()
+        return step.execute()
+
+    def _ended(self, name: str, status: str) -> None:
+        self._status[name] = status
+        self._note(f"step {name} ended: {status}")
+        self._loose.append(self._afterwards.submit(self._steps[name].settle, status))
+        if status == "Failed":
+            self._note(self._error_of(name))
+            if not self._plan.continue_on_step_failure:
+                self.cancel(self._interruption)
+
+    def _error_of(self, name: str) -> str:
+        error = self._shop.runs.get(self._step_runs[name]["runId"])["error"]
+        return str(error["error"]["message"]) if error else ""
+
+    def _outcome(self) -> tuple[str, str]:
+        failed = [name for name, status in self._status.items() if status == "Failed"]
+        if self._interruption:
+            return "Failed", self._interruption
+        if failed:
+            return "Failed", "\n".join(self._error_of(name) for name in failed)
+        return ("Canceled", "") if self._canceled.is_set() else ("Completed", "")
+
+    def _finish_pipeline(self, run_id: str, status: str, error: str) -> None:
+        """The job's own log and outputs are stored before its end is told: who waits for the end may read them at once."""
+        self._shop.runs.set_status(run_id, "Finalizing")
+        outputs = {
+            name: self._steps[step].destination(self._name_of(step, name))
+            for name, (step, _) in self._plan.outputs().items()
+            if step in self._steps
+        }
+        self._shop.runs.change(run_id, {"outputs": outputs})
+        self._settle_loose_ends()
+        self._note(f"{run_id} ended: {status}")
+        storage = self._shop.emulator.storage
+        target = storage.resolve(artifact_uri(run_id, PIPELINE_LOG))
+        storage.upload_folder(self.log, target.container, target.path)
+        self._shop.runs.set_status(run_id, status, **({"error": failure(error)} if error else {}))
+        end_tracking(self._shop.tracking, self._tracked[run_id], status)
+
+    def _name_of(self, step: str, parent_output: str) -> str:
+        outputs = self._plan.steps[step].outputs
+        return next(name for name, output in outputs.items() if output.parent_output == parent_output)
+
+    def _settle_loose_ends(self) -> None:
+        for future in self._loose:
+            try:
+                future.result()
+            except (StorageError, OSError) as error:
+                self._note(f"a log could not be stored: {error}")
+        self._loose.clear()
+
+    def _note(self, text: str) -> None:
+        if self._is_pipeline:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("a") as log:
+                log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f} {text}\n")

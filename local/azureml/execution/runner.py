@@ -1,0 +1,165 @@
+"""Runs submitted jobs, as many steps at once as it was given room for, and answers for every one of them to the end."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local.azureml.errors import bad_request, not_found
+from local.azureml.execution.environments import EnvironmentMissing, default_interpreter
+from local.azureml.execution.graph import plan_job
+from local.azureml.execution.job import PIPELINE_LOG, JobRun
+from local.azureml.execution.materials import Materials
+from local.azureml.execution.plan import Plan
+from local.azureml.execution.processes import Processes
+from local.azureml.execution.runs import COMMAND, PIPELINE, STEP, TERMINAL, Run, Runs, failure
+from local.azureml.execution.step import LOG, Workshop
+from local.azureml.execution.tracking import Tracking
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+KIND = "jobs"
+_ASSET_ID = re.compile(
+    r"(?P<workspace>/subscriptions/.+/workspaces/[^/]+)/(?P<kind>\w+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)"
+)
+_STOPPED = "The emulator was stopped while this job was running."
+_log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """The constructor starts nothing. `steps_at_once` is for all jobs together: they share this machine."""
+
+    def __init__(self, emulator: Emulator, *, steps_at_once: int = 2) -> None:
+        self._emulator = emulator
+        self._folder = emulator.folder / "jobs"
+        self.runs = Runs(emulator)
+        self.processes = Processes(emulator, emulator.folder / "processes")
+        self._tracking = Tracking(emulator.settings.mlflow_url)
+        materials = Materials(emulator, emulator.folder / "materials")
+        self._shop = Workshop(emulator, self.runs, materials, self.processes, self._tracking)
+        self._rooms = ThreadPoolExecutor(steps_at_once, thread_name_prefix="step")
+        self._afterwards = ThreadPoolExecutor(4, thread_name_prefix="after-step")
+        self._jobs: dict[str, tuple[JobRun, threading.Thread]] = {}
+        self._lock = threading.Lock()
+
+    def plan(self, name: str, properties: dict[str, Any]) -> Plan:
+        """Check a job; AzureError for what Azure would refuse at submission, and for what the emulator cannot run."""
+        return plan_job(name, properties, self._lookup)
+
+    def submit(self, name: str) -> None:
+        """Run the stored job `name`; returns when its run documents are there."""
+        properties = self._emulator.store.get(KIND, name)
+        if properties is None:
+            raise not_found(f"Job '{name}' was not found.")
+        properties = properties["properties"]
+        plan = self.plan(name, properties)
+        root = self._create_root(name, properties)
+        steps = {name: root} if root["runType"] == COMMAND else {step: self._create_step(root, plan, step) for step in plan.steps}
+        job = JobRun(self._shop, plan, root, steps, self._folder / name, self._rooms, self._afterwards)
+        thread = threading.Thread(target=self._run, args=(name, job), name=f"job-{name}", daemon=True)
+        with self._lock:
+            self._jobs[name] = (job, thread)
+        thread.start()
+
+    def cancel(self, name: str) -> None:
+        """Begin to cancel; without effect on a job that has ended. 404 when there is none."""
+        if self.runs.get(name)["status"] in TERMINAL:
+            return
+        with self._lock:
+            running = self._jobs.get(name)
+        if running is not None:
+            running[0].cancel()
+
+    def wait(self, name: str, timeout: float | None = None) -> bool:
+        """True when the job has ended and everything of it is stored."""
+        with self._lock:
+            running = self._jobs.get(name)
+        if running is not None:
+            running[1].join(timeout)
+            return not running[1].is_alive()
+        return True
+
+    def resume(self) -> None:
+        """After a restart: what was running died with the old process, and is told so."""
+        for run in self.runs.unfinished():
+            self.runs.set_status(run["runId"], "Failed", error=failure(_STOPPED, "ServiceError"))
+        with suppress(EnvironmentMissing):  # nothing was set up yet, so nothing was learned either
+            self.processes.warm_known([default_interpreter()])
+
+    def close(self) -> None:
+        """End all jobs and every process of theirs."""
+        with self._lock:
+            running = list(self._jobs.values())
+        for job, _ in running:
+            job.cancel(_STOPPED)
+        for _, thread in running:
+            thread.join()
+        self._rooms.shutdown()
+        self._afterwards.shutdown()
+        self.processes.close()
+        self._tracking.close()
+
+    def log_file(self, run: Run) -> Path:
+        """The live log of a job or a step."""
+        job = self._folder / str(run["rootRunId"])
+        return job / PIPELINE_LOG if run["runType"] == PIPELINE else job / "steps" / str(run["name"]) / LOG
+
+    def _create_root(self, name: str, properties: dict[str, Any]) -> Run:
+        run_type = COMMAND if properties["jobType"] == "Command" else PIPELINE
+        return self.runs.create(
+            name, run_type, properties.get("experimentName") or "Default",
+            name=name,
+            displayName=properties.get("displayName") or name,
+            description=properties.get("description"),
+            tags=properties.get("tags") or {},
+            properties=properties.get("properties") or {},
+            hidden=bool(properties.get("isArchived")),
+        )  # fmt: skip
+
+    def _create_step(self, root: Run, plan: Plan, step: str) -> Run:
+        return self.runs.create(
+            str(uuid.uuid4()), STEP, root["experimentName"],
+            parent=root["runId"],
+            name=step,
+            displayName=plan.steps[step].display_name,
+            properties={"azureml.moduleName": step, "azureml.pipelinerunid": root["runId"]},
+        )  # fmt: skip
+
+    def _run(self, name: str, job: JobRun) -> None:
+        try:
+            job.run()
+        except Exception as error:  # noqa: BLE001 - logged, and told as the job's error
+            # The thread's last frame: the job must not stay Running for ever, and the log keeps the traceback.
+            _log.exception("job %s", name)
+            for run in [*self.runs.children(name), self.runs.get(name)]:
+                self.runs.set_status(run["runId"], "Failed", error=failure(f"The emulator failed: {error!r}", "ServiceError"))
+        finally:
+            with self._lock:
+                del self._jobs[name]
+            self._tidy(self._folder / name)
+
+    def _tidy(self, folder: Path) -> None:
+        """Logs stay; all else is in storage now."""
+        for used in [
+            folder / "data",
+            *(step / part for step in folder.glob("steps/*") for part in ("code", "inputs", "outputs")),
+        ]:
+            shutil.rmtree(used, ignore_errors=True)
+
+    def _lookup(self, kind: str, asset_id: str) -> dict[str, Any]:
+        match = _ASSET_ID.fullmatch(asset_id)
+        if match is None or match["kind"].lower() != kind or match["workspace"].lower() != self._emulator.workspace_id.lower():
+            raise bad_request(f"'{asset_id}' is not the id of a version in {kind} of this workspace.")
+        body = self._emulator.store.get(kind, match["name"], match["version"])
+        if body is None:
+            raise bad_request(f"{kind}/{match['name']}/versions/{match['version']} does not exist.")
+        properties: dict[str, Any] = body["properties"]
+        return properties

@@ -1,0 +1,136 @@
+"""The run documents: one per job and one per step, the only place where a status changes, and with it the events that leave.
+
+Store kind `runs`: name = run id. Store kind `run_children`: name = the job, version = the step's number, body {"runId"}.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from local.azureml.errors import not_found
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+KIND = "runs"
+CHILDREN = "run_children"
+TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
+# As real events name them; for command jobs it is what the run history of Azure is believed to say (not confirmed).
+PIPELINE, STEP, COMMAND = "azureml.PipelineRun", "azureml.StepRun", "azureml.commandjob"
+_EVENTS = "Microsoft.MachineLearningServices"
+
+Run = dict[str, Any]
+
+
+class Runs:
+    """Thread-safe, as the store is."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator, self._store = emulator, emulator.store
+
+    def create(self, run_id: str, run_type: str, experiment: str, *, parent: str | None = None, **fields: Any) -> Run:
+        """Write a new run (NotStarted) and publish its first event. `fields`: name, displayName, tags and the like."""
+        run: Run = {
+            "runId": run_id,
+            "rootRunId": parent or run_id,
+            "parentRunId": parent,
+            "runType": run_type,
+            "experimentName": experiment,
+            "experimentId": self.experiment_id(experiment),
+            "status": "NotStarted",
+            "createdUtc": _now(),
+            "startTimeUtc": None,
+            "endTimeUtc": None,
+            "error": None,
+            "hidden": False,
+            "tags": {},
+            "properties": {},
+            "outputs": {},
+            **fields,
+        }
+        self._store.put(KIND, run_id, "", run)
+        if parent is not None:
+            number = len(self._store.list(CHILDREN, parent))
+            self._store.put(CHILDREN, parent, f"{number:05}", {"runId": run_id})
+        self._publish(run)
+        return run
+
+    def get(self, run_id: str) -> Run:
+        """404 when there is no such run."""
+        run = self._store.get(KIND, run_id)
+        if run is None:
+            raise not_found(f"Run '{run_id}' was not found.")
+        return run
+
+    def find(self, run_id: str) -> Run | None:
+        return self._store.get(KIND, run_id)
+
+    def children(self, run_id: str) -> list[Run]:
+        """A job's steps, in the order of the plan."""
+        return [self.get(child["runId"]) for child in self._store.list(CHILDREN, run_id)]
+
+    def unfinished(self) -> list[Run]:
+        """Jobs and steps that have not ended, steps first: a job never ends before its steps."""
+        runs = [run for run in self._store.list(KIND) if run["status"] not in TERMINAL]
+        return sorted(runs, key=lambda run: run["parentRunId"] is None)
+
+    def set_status(self, run_id: str, status: str, **fields: Any) -> Run:
+        """Move a run on. A run that has ended stays as it is; every real change leaves as an event."""
+        changed = False
+
+        def change(run: Run) -> Run:
+            nonlocal changed
+            changed = run["status"] not in TERMINAL and run["status"] != status
+            if not changed:
+                return run
+            times = {}
+            if status == "Running":
+                times["startTimeUtc"] = _now()
+            if status in TERMINAL:
+                times["endTimeUtc"] = _now()
+            return {**run, "status": status, **times, **fields}
+
+        run = self._store.update(KIND, run_id, "", change)
+        if changed:
+            self._publish(run)
+        return run
+
+    def change(self, run_id: str, fields: Mapping[str, Any]) -> Run:
+        """Metadata: `tags` and `properties` are merged into what is there, everything else is replaced."""
+
+        def changed(run: Run) -> Run:
+            merged = {key: {**run[key], **fields[key]} for key in ("tags", "properties") if fields.get(key)}
+            return {**run, **{key: value for key, value in fields.items() if key not in ("tags", "properties")}, **merged}
+
+        self.get(run_id)
+        return self._store.update(KIND, run_id, "", changed)
+
+    def experiment_id(self, experiment: str) -> str:
+        """Always the same for an experiment of this workspace."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._emulator.workspace_id}/experiments/{experiment}"))
+
+    def _publish(self, run: Run) -> None:
+        subject = f"experiments/{run['experimentId']}/runs/{run['runId']}"
+        data = {
+            "experimentId": run["experimentId"],
+            "experimentName": run["experimentName"],
+            "runId": run["runId"],
+            "runType": run["runType"],
+            "runTags": run["tags"],
+            "runProperties": run["properties"],
+        }
+        self._emulator.events.publish(f"{_EVENTS}.RunStatusChanged", subject, {**data, "runStatus": run["status"]})
+        if run["status"] == "Completed":
+            self._emulator.events.publish(f"{_EVENTS}.RunCompleted", subject, data)
+
+
+def failure(message: str, code: str = "UserError") -> dict[str, Any]:
+    """A run's `error` field."""
+    return {"error": {"code": code, "message": message}}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,256 @@
+"""One step of a job, from its inputs on disk to its outputs in storage."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import AzureError as StorageError
+
+from local.azureml.errors import AzureError
+from local.azureml.execution.bindings import LocalPath, render_command
+from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreter_for
+from local.azureml.execution.materials import Materials, give, make_read_only
+from local.azureml.execution.plan import Data, FromStep, Output, Step
+from local.azureml.execution.process_environment import common_environment, run_environment, script_of
+from local.azureml.execution.processes import Processes
+from local.azureml.execution.runs import Run, Runs, failure
+from local.azureml.execution.tracking import Tracking, TrackingError
+from local.azureml.execution.warmed_parent import Launch, LaunchFailedError, Running
+from local.processes import tail
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+LOG = "user_logs/std_log.txt"
+_TAIL_LINES = 20
+_GRACE_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+Tracked = tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all steps use."""
+
+    emulator: Emulator
+    runs: Runs
+    materials: Materials
+    processes: Processes
+    tracking: Tracking
+
+
+class StepFailedError(Exception):
+    """Ends a step; the message becomes its error."""
+
+
+class StepCanceledError(Exception):
+    """The step was cancelled while it ran or before it began."""
+
+
+@dataclass
+class StepRun:
+    """Runs one step in the calling thread. `earlier`: the finished steps that it may read from, by name."""
+
+    shop: Workshop
+    step: Step
+    run: Run
+    job_folder: Path
+    earlier: dict[str, StepRun]
+    tracked: Future[Tracked]
+    canceled: threading.Event = field(default_factory=threading.Event)
+    interruption: str | None = None
+    """Why it is cancelled although nobody asked for it; it has failed then."""
+    _running: Running | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.job_folder / "steps" / self.step.name
+
+    @property
+    def log(self) -> Path:
+        return self.folder / LOG
+
+    def output_path(self, name: str) -> Path:
+        return self.folder / "outputs" / name
+
+    def execute(self) -> str:
+        """Run the step to its end; returns its final status, which is also in its run document."""
+        run_id = self.run["runId"]
+        try:
+            self._execute(run_id)
+        except StepCanceledError:
+            status, error = ("Failed", failure(self.interruption)) if self.interruption else ("Canceled", None)
+        except StepFailedError as failed:
+            status, error = "Failed", failure(str(failed))
+        except (AzureError, EnvironmentMissing, LaunchFailedError, StorageError, OSError) as failed:
+            status, error = "Failed", failure(f"Step '{self.step.name}' could not run: {getattr(failed, 'message', failed)}")
+        else:
+            status, error = "Completed", None
+        if error is not None:
+            self._note(error["error"]["message"].splitlines()[0])
+        if self._is_job:  # who waits for the end of a job may read its log at once
+            self._store_log()
+        self.shop.runs.set_status(run_id, status, **({"error": error} if error else {}))
+        return status
+
+    def cancel(self) -> None:
+        """Ask the process group to end, and make it after some seconds."""
+        self.canceled.set()
+        running = self._running
+        if running is not None:
+            running.signal(signal.SIGTERM)
+            timer = threading.Timer(_GRACE_SECONDS, running.signal, [signal.SIGKILL])
+            timer.daemon = True
+            timer.start()
+
+    def _execute(self, run_id: str) -> None:
+        self._stop_if_canceled()
+        self.shop.runs.set_status(run_id, "Preparing")
+        launch, python = self._prepare()
+        self._stop_if_canceled()
+        self.shop.runs.set_status(run_id, "Running")
+        self._await(self.shop.processes.start(launch, python))
+        self.shop.runs.set_status(run_id, "Finalizing")
+        outputs = {name: self._upload(name, output) for name, output in self.step.outputs.items()}
+        self.shop.runs.change(run_id, {"outputs": outputs})
+
+    def _prepare(self) -> tuple[Launch, Path]:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.touch()
+        python = self._python()
+        code = self.folder / "code"
+        if self.step.code_uri:
+            self.shop.materials.code(self.step.code_uri, code)
+        else:
+            code.mkdir()
+        inputs = {name: self._input(name, value) for name, value in self.step.inputs.items()}
+        command = render_command(self.step.command, inputs, {name: self._new_output(name) for name in self.step.outputs})
+        asked = self.step.environment_variables
+        env = {
+            **common_environment(self.shop.emulator, python),
+            **run_environment(self.shop.emulator, self.run, self._tracked()),
+            **asked,
+        }
+        argv = script_of(command, asked)
+        return Launch(code, env, self.log, argv=argv, command="" if argv else command), python
+
+    def _python(self) -> Path:
+        if self.step.conda_file is not None:
+            return interpreter_for(self.step.conda_file)
+        self._note("the environment has no conda file: the emulator uses the stack's training environment instead of its image")
+        return default_interpreter()
+
+    def _input(self, name: str, value: str | Data | FromStep) -> str | LocalPath:
+        if isinstance(value, str):
+            return value
+        private = self.folder / "inputs" / name
+        if isinstance(value, Data):
+            if value.mode == "direct":
+                return value.uri
+            return LocalPath(str(self.shop.materials.data(value.uri, self.job_folder, value.mode, private)))
+        source = self.earlier[value.step]
+        if value.mode == "direct":
+            return source.destination(value.output)
+        return LocalPath(str(give(source.output_path(value.output), value.mode, private)))
+
+    def _new_output(self, name: str) -> LocalPath:
+        path = self.output_path(name)
+        # A uri_file output is the path of a file that the step has yet to write.
+        (path.parent if self.step.outputs[name].type == "uri_file" else path).mkdir(parents=True, exist_ok=True)
+        return LocalPath(str(path))
+
+    def destination(self, name: str) -> str:
+        """The URI where an output goes; `${{name}}` in a place that the job chose stands for the job."""
+        output = self.step.outputs[name]
+        owner, shown = (self.run["rootRunId"], output.parent_output) if output.parent_output else (self.run["runId"], name)
+        if output.uri:
+            return output.uri.replace("${{name}}", owner).replace("${{output_name}}", shown)
+        return self.shop.emulator.storage.output_uri(owner, shown)
+
+    def _upload(self, name: str, output: Output) -> str:
+        path, uri = self.output_path(name), self.destination(name)
+        if output.type == "uri_file" and not path.is_file():
+            raise StepFailedError(f"Step '{self.step.name}' did not write its output '{name}'.")
+        location = self.shop.emulator.storage.resolve(uri)
+        self.shop.emulator.storage.upload_folder(path, location.container, location.path)
+        make_read_only(path)
+        return uri
+
+    def _await(self, running: Running) -> None:
+        self._running = running
+        if self.canceled.is_set():  # it came between the last look and the start
+            self.cancel()
+        limit = self.step.timeout
+        if not running.wait(limit.total_seconds() if limit else None):
+            running.signal(signal.SIGKILL)
+            running.wait()
+            raise StepFailedError(f"Step '{self.step.name}' ran longer than its limit of {limit}.\n{tail(self.log, _TAIL_LINES)}")
+        self._stop_if_canceled()
+        if running.lost:
+            raise StepFailedError(f"Step '{self.step.name}' ended because the process that had started it died.")
+        if running.status != 0:
+            ending = _ending(running.status)
+            raise StepFailedError(f"Step '{self.step.name}' failed with {ending}.\n{tail(self.log, _TAIL_LINES)}")
+
+    def _stop_if_canceled(self) -> None:
+        if self.canceled.is_set():
+            raise StepCanceledError
+
+    def _tracked(self) -> Tracked:
+        try:
+            return self.tracked.result()
+        except TrackingError as error:
+            self._note(f"no MLflow run: {error}")
+            return None
+
+    def settle(self, status: str) -> None:
+        """After its end, while later steps run already: the log to storage, the MLflow run to its end."""
+        if not self._is_job:
+            self._store_log()
+        end_tracking(self.shop.tracking, self.tracked, status)
+
+    @property
+    def _is_job(self) -> bool:
+        """A command job is its own step."""
+        return bool(self.run["runId"] == self.run["rootRunId"])
+
+    def _store_log(self) -> None:
+        storage = self.shop.emulator.storage
+        if self.log.exists():
+            target = storage.resolve(artifact_uri(self.run["runId"], LOG))
+            storage.upload_folder(self.log, target.container, target.path)
+
+    def _note(self, text: str) -> None:
+        """A line of the emulator itself in the step's log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as log:
+            log.write(f"[emulator] {text}\n")
+
+
+def artifact_uri(run_id: str, path: str) -> str:
+    """Where Azure ML keeps the files of a run itself."""
+    return f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run_id}/{path}"
+
+
+def end_tracking(tracking: Tracking, tracked: Future[Tracked], status: str) -> None:
+    """End the MLflow run, when there is one; that it could not be ended must not change what the job came to."""
+    if tracked.cancelled() or tracked.exception() is not None:
+        return
+    found = tracked.result()
+    if found is not None:
+        try:
+            tracking.end_run(found[1], status)
+        except TrackingError as error:
+            _log.warning("the MLflow run %s stays open: %s", found[1], error)
+
+
+def _ending(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"signal {signal.Signals(-status).name}"
+    return f"exit code {status}"

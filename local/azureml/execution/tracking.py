@@ -1,0 +1,77 @@
+"""MLflow runs for jobs and steps, made through MLflow's REST API: as in Azure, every step is a run below its job's run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
+
+
+class TrackingError(RuntimeError):
+    """The tracking server did not do what was asked."""
+
+
+class Tracking:
+    """A client of one MLflow tracking server. Thread-safe; connects when first used."""
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        # Plain http on this machine: no certificates to load, no proxy of the host in between.
+        secure = urlsplit(url).scheme == "https"
+        self._client = httpx.Client(base_url=f"{self.url}/api/2.0/mlflow", timeout=timeout, verify=secure, trust_env=secure)
+        self._experiments: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def experiment_id(self, name: str) -> str:
+        """The experiment's id in MLflow; created when it does not exist."""
+        with self._lock:
+            if name not in self._experiments:
+                self._experiments[name] = self._find_or_create(name)
+            return self._experiments[name]
+
+    def create_run(self, experiment: str, name: str, *, parent: str | None, tags: Mapping[str, str]) -> tuple[str, str]:
+        """(experiment id, run id) of a new run, RUNNING from now on."""
+        experiment_id = self.experiment_id(experiment)
+        all_tags = {"mlflow.runName": name, **tags, **({"mlflow.parentRunId": parent} if parent else {})}
+        body = {
+            "experiment_id": experiment_id,
+            "run_name": name,
+            "start_time": int(time.time() * 1000),
+            "tags": [{"key": key, "value": str(value)} for key, value in all_tags.items()],
+        }
+        return experiment_id, str(self._post("runs/create", body)["run"]["info"]["run_id"])
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """`status` as the job's: Completed, Failed or Canceled."""
+        self._post("runs/update", {"run_id": run_id, "status": _STATUS[status], "end_time": int(time.time() * 1000)})
+
+    def _find_or_create(self, name: str) -> str:
+        answer = self._request("GET", "experiments/get-by-name", params={"experiment_name": name})
+        if answer.status_code == 404:
+            return str(self._post("experiments/create", {"name": name})["experiment_id"])
+        return str(_checked(answer)["experiment"]["experiment_id"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return _checked(self._request("POST", path, json=body))
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            return self._client.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise TrackingError(f"the MLflow server at {self.url} does not answer: {error}") from error
+
+
+def _checked(answer: httpx.Response) -> dict[str, Any]:
+    if answer.is_error:
+        raise TrackingError(f"MLflow answered {answer.status_code} to {answer.request.url.path}: {answer.text[:500]}")
+    found: dict[str, Any] = answer.json()
+    return found

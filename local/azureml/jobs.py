@@ -1,0 +1,145 @@
+"""Jobs: submitted, read, listed, cancelled. What runs them is execution/; status, tags and names live in their run documents."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from local.azureml import arm
+from local.azureml.call import Answer, Call, Route
+from local.azureml.errors import bad_request, not_found
+from local.azureml.execution.runner import KIND, JobRunner
+from local.azureml.execution.runs import Run
+from local.azureml.store import Body, Record
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
+_METADATA = ("description", "displayName", "tags", "properties", "isArchived")
+"""All that a second PUT may change."""
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    jobs = _Jobs(emulator)
+    return [
+        Route("PUT", "/jobs/{name}", jobs.put, "jobs.create_or_update", "Pipeline jobs of command components, and command jobs"),
+        Route("GET", "/jobs/{name}", jobs.get, "jobs.get"),
+        Route("GET", "/jobs", jobs.list_all, "jobs.list", "filters: listViewType, jobType, tag"),
+        Route("POST", "/jobs/{name}/cancel", jobs.cancel, "jobs.begin_cancel", "of a job that has ended: 200, without effect"),
+    ]
+
+
+class _Jobs:
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator, self._store = emulator, emulator.store
+        self._runner: JobRunner = emulator.jobs  # type: ignore[assignment]  # the one that there is
+
+    def put(self, call: Call) -> Answer:
+        name, properties = call.path_params["name"], call.properties
+        if not _NAME.fullmatch(name):
+            raise bad_request(
+                f"'{name}' is not a valid job name: 1 to 255 letters, digits, '-' and '_', beginning with a letter or digit."
+            )
+        if (run := self._runner.runs.find(name)) is not None:
+            return self._put_again(name, run, properties)
+        self._runner.plan(name, properties)
+        new = False
+
+        def insert(old: Body | None) -> Body:
+            nonlocal new
+            new = old is None
+            return old or {"properties": _with_places(name, properties), "submitted": properties}
+
+        self._store.upsert(KIND, name, "", insert)
+        if new:  # of two submissions at the same moment one is the first
+            self._runner.submit(name)
+        return Answer(self._resource(name), 201 if new else 200)
+
+    def _put_again(self, name: str, run: Run, properties: Body) -> Answer:
+        """As Azure: a submitted job keeps its definition; the same definition again changes the metadata only."""
+        record = self._store.record(KIND, name)
+        if record is None:
+            raise bad_request(f"'{name}' is the name of a step of the job '{run['rootRunId']}'.")
+        if _definition(record.body["submitted"]) != _definition(properties):
+            raise bad_request(
+                f"A job with the name '{name}' exists already and its definition cannot be changed; "
+                f"only {', '.join(_METADATA)} can. Use another name for a new job."
+            )
+        changes = {key: properties[key] for key in ("description", "displayName", "tags", "properties") if properties.get(key)}
+        self._runner.runs.change(name, {**changes, "hidden": bool(properties.get("isArchived"))})
+        return Answer(self._resource(name))
+
+    def get(self, call: Call) -> Answer:
+        name = call.path_params["name"]
+        if self._runner.runs.get(name)["parentRunId"] is not None:
+            # A step: Azure answers without properties, and the SDK then asks the run history.
+            identity = {
+                "id": f"{self._emulator.workspace_id}/jobs/{name}",
+                "name": name,
+                "type": "Microsoft.MachineLearningServices/workspaces/jobs",
+            }
+            return Answer({**identity, "properties": None})
+        return Answer(self._resource(name))
+
+    def list_all(self, call: Call) -> Answer:
+        view = call.query.get("listViewType", "ActiveOnly")
+        if view not in ("ActiveOnly", "ArchivedOnly", "All"):
+            raise bad_request(f"listViewType must be ActiveOnly, ArchivedOnly or All, not '{view}'.")
+        found = [self._described(record) for record in reversed(self._store.records(KIND))]
+        kept = [job for job in found if view == "All" or job["properties"]["isArchived"] is (view == "ArchivedOnly")]
+        if "jobType" in call.query:
+            kept = [job for job in kept if job["properties"]["jobType"] == call.query["jobType"]]
+        if "tag" in call.query:
+            key, _, value = call.query["tag"].partition("=")
+            kept = [
+                job for job in kept if key in job["properties"]["tags"] and (not value or job["properties"]["tags"][key] == value)
+            ]
+        return arm.page(self._emulator, call, kept)
+
+    def cancel(self, call: Call) -> Answer:
+        name = call.path_params["name"]
+        self._runner.cancel(name)
+        return Answer({})
+
+    def _resource(self, name: str) -> dict[str, Any]:
+        record = self._store.record(KIND, name)
+        if record is None:
+            raise not_found(f"Job '{name}' was not found.")
+        return self._described(record)
+
+    def _described(self, record: Record) -> dict[str, Any]:
+        run = self._runner.runs.get(record.name)
+        properties = {
+            **record.body["properties"],
+            "status": run["status"],
+            "displayName": run["displayName"],
+            "description": run["description"],
+            "tags": run["tags"],
+            "properties": run["properties"],
+            "isArchived": run["hidden"],
+            "experimentName": run["experimentName"],
+            "services": {
+                "Studio": _service("Studio", f"{self._emulator.base_url}/runs/{record.name}"),
+                "Tracking": _service("Tracking", self._emulator.settings.mlflow_url),
+            },
+        }
+        resource = arm.resource(self._emulator, record, f"/jobs/{record.name}", properties=properties)
+        return {key: value for key, value in resource.items() if key != "submitted"}
+
+
+def _service(kind: str, endpoint: str) -> dict[str, Any]:
+    return {"jobServiceType": kind, "endpoint": endpoint, "port": None, "properties": None, "status": None}
+
+
+def _definition(properties: Body) -> Body:
+    return {key: value for key, value in properties.items() if key not in _METADATA and value is not None}
+
+
+def _with_places(name: str, properties: Body) -> Body:
+    """The job's outputs with `${{name}}` filled in where the job chose a place: from now on this is where they are."""
+    outputs = dict(properties.get("outputs") or {})
+    for key, value in outputs.items():
+        if value and value.get("uri"):
+            outputs[key] = {**value, "uri": value["uri"].replace("${{name}}", name).replace("${{output_name}}", key)}
+    return {**properties, "outputs": outputs}

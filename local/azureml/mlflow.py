@@ -1,0 +1,69 @@
+"""The real mlflow server as the workspace's tracking service: sqlite behind it, artifacts through it, everything in the state folder."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.azureml.execution.environments import default_interpreter
+from local.processes import Child, free_port
+
+
+@dataclass
+class MlflowServer:
+    """A running server; `url` is the tracking URI."""
+
+    child: Child
+    port: int
+
+    @classmethod
+    def start(
+        cls, folder: Path, *, port: int = 0, python: Path | None = None, log: Path | None = None, timeout: float = 120.0
+    ) -> MlflowServer:
+        """Start it with its files in `folder` (0: any free port); returns when it answers.
+
+        `python`: of an environment that has mlflow, the training environment by default. ChildFailed when it does not come up.
+        """
+        python = python or default_interpreter()
+        port = port or free_port()
+        artifacts = folder / "artifacts"
+        artifacts.mkdir(parents=True, exist_ok=True)
+        command = [
+            str(python), "-m", "mlflow", "server",
+            "--host", "127.0.0.1", "--port", str(port),
+            "--backend-store-uri", f"sqlite:///{(folder / 'mlflow.sqlite').resolve()}",
+            # Clients send artifacts to the server, as they do to Azure's; they never learn of this folder.
+            "--serve-artifacts", "--artifacts-destination", artifacts.resolve().as_uri(),
+            "--workers", "1",
+        ]  # fmt: skip
+        env = {
+            "PATH": f"{python.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}",
+            "HOME": os.environ.get("HOME", str(folder)),
+            "LANG": "C.UTF-8",
+            # Its job queue would start seven worker processes that nothing here uses.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        child = Child("mlflow", command, log=log or folder / "mlflow.log", env=env, cwd=folder)
+        server = cls(child, port)
+        child.wait_until(server.answers, timeout=timeout)
+        return server
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answers(self) -> bool:
+        """True when the server says that it is healthy."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(f"{self.url}/health", timeout=2.0) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        self.child.stop()

@@ -1,0 +1,132 @@
+"""The run history, where the SDK finds steps, logs and errors, and where it changes tags: a data-plane service beside ARM."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from local.azureml.call import Answer, Call, Route
+from local.azureml.errors import AzureError, bad_request, not_found, not_supported
+from local.azureml.execution.job import PIPELINE_LOG
+from local.azureml.execution.runner import JobRunner
+from local.azureml.execution.runs import PIPELINE, Run
+from local.azureml.execution.step import LOG
+from local.azureml.operations import LOCATION
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
+_CHANGEABLE = frozenset({"tags", "properties", "displayName", "description", "hidden"})
+_OUTPUT_ASSET = re.compile(r"azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/1")
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    history = _History(emulator)
+    root = f"//history/v1.0{emulator.workspace_id}"
+    resolve = f"//data/v1.0{emulator.workspace_id}/dataversion/batchGetResolvedUris"
+    return [
+        Route("GET", f"{root}/runs/{{run}}", history.get, "jobs.get (of a step)", auth="data"),
+        Route("GET", f"{root}/runs/{{run}}/children", history.children, "jobs.list(parent_job_name=)", auth="data"),
+        Route("GET", f"{root}/runs/{{run}}/details", history.details, "jobs.stream", auth="data"),
+        Route("POST", f"{root}/rundata", history.run_data, "jobs.download", auth="data"),
+        Route(
+            "PATCH",
+            f"{root}/experiments/{{experiment}}/runs/{{run}}",
+            history.change,
+            "jobs.update, jobs.archive, jobs.restore",
+            auth="data",
+        ),
+        Route("POST", resolve, history.resolve_outputs, "jobs.download", "outputs of jobs only", auth="data"),
+        Route(
+            "GET", "//joblog/{run}", history.log, "jobs.stream", "live logs come from the emulator, not from storage", auth="open"
+        ),
+    ]
+
+
+class _History:
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._runner: JobRunner = emulator.jobs  # type: ignore[assignment]  # the one that there is
+        # Log URLs carry their own permission, as Azure's do; they end with this process.
+        self._key = secrets.token_bytes(32)
+
+    def get(self, call: Call) -> Answer:
+        return Answer(self._shown(self._runner.runs.get(call.path_params["run"])))
+
+    def children(self, call: Call) -> Answer:
+        run = self._runner.runs.get(call.path_params["run"])
+        return Answer({"value": [self._shown(child) for child in self._runner.runs.children(run["runId"])]})
+
+    def details(self, call: Call) -> Answer:
+        run = self._runner.runs.get(call.path_params["run"])
+        shown = self._shown(run)
+        return Answer({**shown, "createdTimeUtc": run["createdUtc"], "logFiles": {self._log_name(run): self._log_url(run)}})
+
+    def run_data(self, call: Call) -> Answer:
+        return Answer({"runMetadata": self._shown(self._runner.runs.get(str(_field(call, "runId"))))})
+
+    def change(self, call: Call) -> Answer:
+        run, body = self._runner.runs.get(call.path_params["run"]), call.body
+        if not isinstance(body, dict):
+            raise bad_request("The request body must be a JSON object.")
+        if run["experimentName"] != call.path_params["experiment"]:
+            raise not_found(f"Run '{run['runId']}' was not found in experiment '{call.path_params['experiment']}'.")
+        fields = {key: value for key, value in body.items() if value is not None and key != "runId"}
+        if unknown := sorted(set(fields) - _CHANGEABLE):
+            raise not_supported(f"changing {', '.join(unknown)} of a run")
+        return Answer(self._shown(self._runner.runs.change(run["runId"], fields)))
+
+    def resolve_outputs(self, call: Call) -> Answer:
+        return Answer({"values": {asset: self._output_of(asset) for asset in _field(call, "values")}})
+
+    def log(self, call: Call) -> Answer:
+        name = call.path_params["run"]
+        if not hmac.compare_digest(call.query.get("sig", ""), self._signature(name)):
+            raise AzureError(403, "AuthenticationFailed", "The signature of this log's URL is not valid (any more).")
+        file = self._runner.log_file(self._runner.runs.get(name))
+        return Answer(file.read_text(errors="replace") if file.exists() else "")
+
+    def _shown(self, run: Run) -> dict[str, Any]:
+        outputs = {
+            name: {"assetId": self._asset_id(run, name), "type": self._kind_of(uri)} for name, uri in run["outputs"].items()
+        }
+        # Not told: `name` is ours (the step in the pipeline), the SDK knows it as displayName and azureml.moduleName.
+        return {**run, "outputs": outputs, "warnings": []}
+
+    def _asset_id(self, run: Run, output: str) -> str:
+        workspace = self._emulator.settings.workspace
+        return (
+            f"azureml://locations/{LOCATION}/workspaces/{workspace}/data/azureml_{run['runId']}_output_data_{output}/versions/1"
+        )
+
+    def _kind_of(self, uri: str) -> str:
+        location = self._emulator.storage.resolve(uri)
+        return "uri_file" if self._emulator.storage.list(*location) == [location.path] else "uri_folder"
+
+    def _output_of(self, asset: str) -> dict[str, str]:
+        match = _OUTPUT_ASSET.search(asset)
+        uri = self._runner.runs.get(match["run"])["outputs"].get(match["output"]) if match else None
+        if uri is None:
+            raise not_found(f"'{asset}' is no output of a job.")
+        return {"uri": uri, "type": self._kind_of(uri)}
+
+    def _log_name(self, run: Run) -> str:
+        return PIPELINE_LOG if run["runType"] == PIPELINE else LOG
+
+    def _log_url(self, run: Run) -> str:
+        name = run["runId"]
+        return f"{self._emulator.base_url}/joblog/{quote(name)}?sig={self._signature(name)}"
+
+    def _signature(self, name: str) -> str:
+        return hmac.new(self._key, name.encode(), sha256).hexdigest()
+
+
+def _field(call: Call, name: str) -> Any:
+    value = call.body.get(name) if isinstance(call.body, dict) else None
+    if not value:
+        raise bad_request(f"The request body must be a JSON object with '{name}'.")
+    return value
