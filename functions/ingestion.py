@@ -1,0 +1,22 @@
+"""Files become data versions."""
+
+import azure.functions as func
+
+from ml_core import bootstrap
+from ml_core.ingestion import reconcile, record
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("register_uploaded_data")
+@blueprint.event_grid_trigger(arg_name="event")
+def register_uploaded_data(event: str) -> None:
+    """BlobCreated and BlobDeleted of the watched containers: note the arrival, wake the data asset."""
+    record.receive(bootstrap.services(), event)
+
+
+@blueprint.function_name("reconcile_data_asset")
+@blueprint.queue_trigger(arg_name="message", queue_name="tidegate-data-assets", connection="TIDEGATE_STORAGE")
+def reconcile_data_asset(message: func.QueueMessage) -> None:
+    """One look at a data asset: is its window closed, is there a new version?"""
+    reconcile.receive(bootstrap.services(), message.get_body().decode())

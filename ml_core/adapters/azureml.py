@@ -1,0 +1,174 @@
+"""The Azure ML workspace through azure-ai-ml. The SDK costs seconds to import: it is imported by the first call, never before."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_core.adapters.azureml_states import deployment_state, job_error, model_version
+from ml_core.adapters.failures import told_as
+from ml_core.adapters.scoring import score_by
+from ml_core.ports import DeploymentSpec, EndpointState, JobState, ModelVersion, TrainingJob
+from ml_core.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+# The SDK would fetch MLTable's JSON schema from the internet to check a file that we wrote ourselves, and wait for a network
+# that a locked-down function app does not have. An address that cannot be parsed ends that at once, and the check is skipped.
+_NO_SCHEMA = "http://["
+
+
+class AzureMLWorkspace:
+    """Implements `Workspace`. `root` is the folder of tidegate.yaml: pipelines and components are found from there."""
+
+    def __init__(self, settings: Settings, root: Path, credential: Callable[[], TokenCredential]) -> None:
+        self._settings, self._root, self._credential = settings, root, credential
+
+    @cached_property
+    def _client(self) -> MLClient:
+        from azure.ai.ml import MLClient
+
+        where = self._settings
+        return MLClient(self._credential(), where.subscription_id, where.resource_group, where.workspace, show_progress=False)
+
+    # ---- data versions ------------------------------------------------------------------------------------------------
+
+    def register_data_version(self, name: str, version: str, files: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        with told_as(f"register version {version} of the data asset {name}"):
+            if self._found(lambda: self._client.data.get(name, version)) is not None:
+                return
+            with tempfile.TemporaryDirectory(prefix="tidegate-") as folder:
+                for file, text in files.items():
+                    Path(folder, file).write_text(text, encoding="utf-8")
+                self._create_data(name, version, folder, tags)
+
+    def _create_data(self, name: str, version: str, folder: str, tags: Mapping[str, str]) -> None:
+        from azure.ai.ml.constants import AssetTypes
+        from azure.ai.ml.entities import Data
+
+        table = Data(
+            name=name,
+            version=version,
+            type=AssetTypes.MLTABLE,
+            path=folder,
+            tags=dict(tags),
+            skip_validation=True,
+            mltable_schema_url=_NO_SCHEMA,
+        )
+        self._client.data.create_or_update(table)
+
+    # ---- training -----------------------------------------------------------------------------------------------------
+
+    def submit_training(self, job: TrainingJob) -> None:
+        from azure.ai.ml import Input, load_job
+        from azure.ai.ml.constants import AssetTypes, InputOutputModes
+
+        with told_as(f"submit the job {job.name}"):
+            if self._found(lambda: self._client.jobs.get(job.name)) is not None:
+                return
+            pipeline: Any = load_job(self._root / job.pipeline)
+            pipeline.name, pipeline.display_name = job.name, job.name
+            pipeline.experiment_name = f"tidegate-{job.model}"
+            pipeline.tags = {
+                **(pipeline.tags or {}),
+                "tidegate.model": job.model,
+                "tidegate.data_asset": job.data_asset,
+                "tidegate.data_version": job.data_version,
+                "tidegate.cause": job.cause,
+            }
+            data = f"azureml:{job.data_asset}:{job.data_version}"
+            pipeline.inputs["data"] = Input(type=AssetTypes.MLTABLE, path=data, mode=InputOutputModes.RO_MOUNT)
+            own = {"data_asset": job.data_asset, "data_version": job.data_version, "model_name": job.model, "cause": job.cause}
+            for name, value in {**own, **job.inputs}.items():
+                pipeline.inputs[name] = value
+            self._client.jobs.create_or_update(pipeline)
+
+    def job(self, name: str) -> JobState | None:
+        with told_as(f"read the job {name}"):
+            job = self._found(lambda: self._client.jobs.get(name))
+            if job is None:
+                return None
+            status = str(job.status)
+            return JobState(name, status, job_error(job) if status == "Failed" else "")
+
+    # ---- models -------------------------------------------------------------------------------------------------------
+
+    def model(self, name: str, version: str) -> ModelVersion | None:
+        with told_as(f"read the model {name}:{version}"):
+            return model_version(self._found(lambda: self._client.models.get(name, version)))
+
+    def model_of_job(self, name: str, job: str) -> ModelVersion | None:
+        with told_as(f"list the versions of the model {name}"):
+            listed = self._found(lambda: list(self._client.models.list(name))) or []
+            versions = [found for model in listed if (found := model_version(model)) and found.tags.get("job") == job]
+        # As numbers: as text, 9 would be newer than 10.
+        return max(versions, key=lambda found: int(found.version) if found.version.isdecimal() else -1, default=None)
+
+    # ---- endpoints ----------------------------------------------------------------------------------------------------
+    # The SDK's pollers are dropped: their threads end by themselves, and what became of an operation is read at the next tick.
+
+    def endpoint(self, name: str) -> EndpointState | None:
+        with told_as(f"read the endpoint {name}"):
+            endpoint = self._found(lambda: self._client.online_endpoints.get(name))
+            if endpoint is None:
+                return None
+            deployments = [deployment_state(found) for found in self._client.online_deployments.list(name)]
+            traffic = {slot: int(weight) for slot, weight in (endpoint.traffic or {}).items()}
+            return EndpointState(name, str(endpoint.provisioning_state), traffic, {state.name: state for state in deployments})
+
+    def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
+        from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+        with told_as(f"create the endpoint {name}"):
+            self._client.online_endpoints.begin_create_or_update(
+                ManagedOnlineEndpoint(name=name, auth_mode="key", tags=dict(tags))
+            )
+
+    def create_deployment(self, spec: DeploymentSpec) -> None:
+        from azure.ai.ml.entities import CodeConfiguration, Environment, ManagedOnlineDeployment
+
+        components = self._root / "components"
+        with told_as(f"create the deployment {spec.slot} of {spec.model}:{spec.version} at {spec.endpoint}"):
+            deployment = ManagedOnlineDeployment(
+                name=spec.slot,
+                endpoint_name=spec.endpoint,
+                model=f"azureml:{spec.model}:{spec.version}",
+                environment=Environment(image=spec.image, conda_file=components / "environment" / "serve.conda.yaml"),
+                code_configuration=CodeConfiguration(code=components / "score", scoring_script="score.py"),
+                instance_type=spec.instance_type,
+                instance_count=spec.instance_count,
+                tags={"tidegate.model": f"{spec.model}:{spec.version}"},
+            )
+            self._client.online_deployments.begin_create_or_update(deployment)
+
+    def set_traffic(self, endpoint: str, weights: Mapping[str, int]) -> None:
+        with told_as(f"set the traffic of {endpoint} to {dict(weights)}"):
+            # Azure takes a whole endpoint: what is not in the update (tags, identity) would be lost.
+            whole = self._client.online_endpoints.get(endpoint)
+            whole.traffic = dict(weights)
+            self._client.online_endpoints.begin_create_or_update(whole)
+
+    def delete_deployment(self, endpoint: str, name: str) -> None:
+        with told_as(f"delete the deployment {name} of {endpoint}"):
+            self._found(lambda: self._client.online_deployments.begin_delete(name, endpoint))
+
+    def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
+        with told_as(f"read the scoring address of {endpoint}"):
+            address = str(self._client.online_endpoints.get(endpoint).scoring_uri)
+            key = str(self._client.online_endpoints.get_keys(endpoint).primary_key)
+        return score_by(address, key, deployment, request)
+
+    @staticmethod
+    def _found(call: Callable[[], Any]) -> Any:
+        """The answer, or None when Azure says that there is no such thing."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            return call()
+        except ResourceNotFoundError:
+            return None

@@ -1,0 +1,45 @@
+"""Names are the idempotency keys: the same cause always gets the same name, so doing a thing twice is doing it once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+
+SLOTS = ("blue", "green")
+
+# Azure ML: letters, digits, '-' and '_', starting with a letter or digit; a job's name may have 255 characters.
+_NOT_IN_A_JOB_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST_JOB_NAME = 255
+
+
+def unquoted(etag: str) -> str:
+    """The eTag without its quotes: events carry it bare, HTTP headers quoted, some samples even both."""
+    return etag.strip().removeprefix("W/").strip('"')
+
+
+def data_version(blobs: Iterable[tuple[str, str, int]]) -> str:
+    """Name a data version by its content: `blobs` are (url, eTag, size in bytes), in any order.
+
+    'v' and the first 16 hex digits of the SHA-256 over the sorted list as compact JSON. Times stay out: two
+    people who register the same blobs must get the same version.
+    """
+    manifest = sorted([url, unquoted(etag), size] for url, etag, size in blobs)
+    return "v" + hashlib.sha256(json.dumps(manifest, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def training_job(model: str, version: str, cause: str) -> str:
+    """`train-<model>-<data version>`, with the cause behind it unless it is the data itself."""
+    name = f"train-{model}-{version}" + ("" if cause == "data" else f"-{cause}")
+    return _NOT_IN_A_JOB_NAME.sub("-", name)[:_LONGEST_JOB_NAME]
+
+
+def idle_slot(stable: str | None) -> str:
+    """The slot a candidate goes to: blue first, then whichever does not serve."""
+    return SLOTS[1] if stable == SLOTS[0] else SLOTS[0]
+
+
+def fingerprint(*parts: str) -> str:
+    """A short name for things whose own names are too long or too strange for a path (urls, event ids)."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,216 @@
+"""What the logic needs of the world, in the field's words. Adapters implement these; tests have hand-made fakes of them.
+
+Every method raises TemporaryError when another try may help and PermanentError when it cannot; no SDK exception passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+# ---- values -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob that exists now. `size` in bytes; `etag` without quotes."""
+
+    url: str
+    path: str
+    etag: str
+    size: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """All that makes a training job what it is. `inputs` are the pipeline's, without its data."""
+
+    name: str
+    pipeline: str
+    data_asset: str
+    data_version: str
+    model: str
+    cause: str
+    inputs: Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class JobState:
+    """A job as Azure ML tells it. `status` is Azure's word (Running, Completed, Failed, Canceled, ...)."""
+
+    name: str
+    status: str
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.status.lower() in ("completed", "failed", "canceled")
+
+    @property
+    def completed(self) -> bool:
+        return self.status.lower() == "completed"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered model version."""
+
+    name: str
+    version: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeploymentState:
+    """A deployment behind an endpoint. `model` is `<name>:<version>`."""
+
+    name: str
+    model: str
+    provisioning_state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class EndpointState:
+    """An endpoint, its deployments by name and its traffic in percent by deployment name."""
+
+    name: str
+    provisioning_state: str
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    deployments: Mapping[str, DeploymentState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeploymentSpec:
+    """A deployment to be made: a model version in a slot."""
+
+    endpoint: str
+    slot: str
+    model: str
+    version: str
+    instance_type: str
+    instance_count: int
+    image: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The deployment answered requests: so many, of which so many failed (5xx)."""
+
+    requests: int
+    errors: int
+    kind: Literal["answered"] = "answered"
+
+
+@dataclass(frozen=True)
+class NoData:
+    """The source works and knows of no request. Not a good sign and not a bad one."""
+
+    kind: Literal["no data"] = "no data"
+
+
+@dataclass(frozen=True)
+class SourceFailed:
+    """The source itself failed: nothing is known about the deployment, so nothing counts against it."""
+
+    reason: str
+    kind: Literal["source failed"] = "source failed"
+
+
+Evidence = Answered | NoData | SourceFailed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A document of the ledger. `etag` is the condition under which it may be replaced."""
+
+    key: str
+    value: dict[str, Any]
+    etag: str
+
+
+# ---- ports ------------------------------------------------------------------------------------------------------------
+
+
+class Containers(Protocol):
+    """The watched containers."""
+
+    def blobs(self, container: str, prefix: str) -> Sequence[Blob]:
+        """The blobs that exist now, by path. A container that does not exist yet holds none."""
+        ...
+
+
+class Ledger(Protocol):
+    """Small JSON documents with conditions: what Azure ML cannot hold."""
+
+    def get(self, key: str) -> Entry | None: ...
+
+    def put(self, key: str, value: Mapping[str, Any], *, etag: str | None) -> str:
+        """Write under the condition that the document still has this etag (None: that it does not exist).
+
+        Returns the new etag; raises Conflict when the condition is not met.
+        """
+        ...
+
+    def overwrite(self, key: str, value: Mapping[str, Any]) -> None:
+        """Write without a condition: only for documents where the last writer is right."""
+        ...
+
+    def claim(self, key: str, value: Mapping[str, Any]) -> bool:
+        """Write it if nobody has; False when somebody has. The claim of a thing that happens once."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The documents whose key starts so, by key."""
+        ...
+
+
+class WorkQueue(Protocol):
+    """Keys to be reconciled, by kind."""
+
+    def enqueue(self, kind: str, message: str, *, delay: timedelta = timedelta(0)) -> None: ...
+
+
+class Workspace(Protocol):
+    """The Azure ML workspace. Everything that takes long is started and never waited for: its state is read at the next tick."""
+
+    def register_data_version(self, name: str, version: str, files: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Register a folder with these text files as an mltable data asset. A version that exists is success."""
+        ...
+
+    def submit_training(self, job: TrainingJob) -> None:
+        """Submit the pipeline under the job's name. A job that exists is success."""
+        ...
+
+    def job(self, name: str) -> JobState | None: ...
+
+    def model(self, name: str, version: str) -> ModelVersion | None: ...
+
+    def model_of_job(self, name: str, job: str) -> ModelVersion | None:
+        """The version of a model whose tag `job` is this job; the newest, should there be several."""
+        ...
+
+    def endpoint(self, name: str) -> EndpointState | None: ...
+
+    def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None: ...
+
+    def create_deployment(self, spec: DeploymentSpec) -> None: ...
+
+    def set_traffic(self, endpoint: str, weights: Mapping[str, int]) -> None: ...
+
+    def delete_deployment(self, endpoint: str, name: str) -> None: ...
+
+    def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
+        """Score one request by exactly this deployment, whatever the traffic says; return the answer's JSON."""
+        ...
+
+
+class TrafficEvidence(Protocol):
+    """What an endpoint's requests say about one deployment."""
+
+    def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
+        """Never raises for a source that is down: that is an answer too."""
+        ...

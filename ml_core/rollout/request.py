@@ -1,0 +1,41 @@
+"""Asks for a model version to be rolled out. Every request is a claim of its own: order and repetition do not matter."""
+
+from __future__ import annotations
+
+from ml_core import intake
+from ml_core.events import Event, Ignored, ModelRegistered
+from ml_core.reconciling import ROLLOUTS, wake
+from ml_core.services import Services
+
+
+def receive(services: Services, raw: str) -> None:
+    """Take in one ModelRegistered event."""
+    intake.receive(services, raw, on_model_registered)
+
+
+def on_model_registered(services: Services, event: Event) -> Ignored | None:
+    """Ask for the rollout of a model of ours. Whether the version exists is read from the workspace later."""
+    if not isinstance(event, ModelRegistered):
+        return Ignored(event.event_id, type(event).__name__, "it says nothing about a registered model")
+    model = services.config.models.get(event.model)
+    if model is None:
+        return Ignored(event.event_id, type(event).__name__, f"no model of the configuration is called {event.model!r}")
+    if not event.version.isdecimal():
+        return Ignored(
+            event.event_id, type(event).__name__, f"version {event.version!r} is no whole number, so none of the pipeline's"
+        )
+    request_rollout(services, model.endpoint.name, event.model, event.version)
+    return None
+
+
+def request_rollout(services: Services, endpoint: str, model: str, version: str) -> None:
+    """Note the wish and wake the endpoint."""
+    note = {"model": model, "version": version, "at": services.now().isoformat()}
+    services.ledger.claim(f"rollout-requests/{endpoint}/{version}.json", note)
+    wake(services, ROLLOUTS, endpoint)
+
+
+def requested_versions(services: Services, endpoint: str, *, above: int) -> list[str]:
+    """The versions asked for that are newer than `above`, newest first. Versions are numbers: 10 is newer than 9."""
+    versions = [str(entry.value["version"]) for entry in services.ledger.list(f"rollout-requests/{endpoint}/")]
+    return sorted((version for version in versions if int(version) > above), key=int, reverse=True)

@@ -1,0 +1,86 @@
+"""App settings, typed once. The same names are app settings in Azure and environment variables on a laptop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ml_core.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is. No secrets: every connection is made with the app's identity."""
+
+    subscription_id: str
+    """TIDEGATE_SUBSCRIPTION_ID: the subscription of the Azure ML workspace."""
+
+    resource_group: str
+    """TIDEGATE_RESOURCE_GROUP: the workspace's resource group."""
+
+    workspace: str
+    """TIDEGATE_WORKSPACE: the Azure ML workspace."""
+
+    storage_blob_url: str
+    """TIDEGATE_STORAGE__blobServiceUri: the account that holds the ledger. The double underscore makes it a property of
+    the Functions connection TIDEGATE_STORAGE, which the queue triggers use too."""
+
+    storage_queue_url: str
+    """TIDEGATE_STORAGE__queueServiceUri: the account that holds the work queues."""
+
+    data_blob_url: str
+    """TIDEGATE_DATA__blobServiceUri: the account whose containers are watched."""
+
+    resource_manager: str = "https://management.azure.com"
+    """TIDEGATE_RESOURCE_MANAGER: the Azure Resource Manager; differs in sovereign clouds."""
+
+    config: Path = Path("tidegate.yaml")
+    """TIDEGATE_CONFIG: what to watch and how. Paths inside it are relative to its folder."""
+
+    ledger_container: str = "tidegate-ledger"
+    """TIDEGATE_LEDGER_CONTAINER: the container of the ledger; made on first use."""
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace's ARM id."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace}"
+        )
+
+    @classmethod
+    def from_mapping(cls, environment: Mapping[str, str]) -> Settings:
+        """Read them from `os.environ` or a test's dict; a SettingError names the first that is missing or malformed."""
+        return cls(
+            subscription_id=_required(environment, "TIDEGATE_SUBSCRIPTION_ID"),
+            resource_group=_required(environment, "TIDEGATE_RESOURCE_GROUP"),
+            workspace=_required(environment, "TIDEGATE_WORKSPACE"),
+            storage_blob_url=_url(environment, "TIDEGATE_STORAGE__blobServiceUri"),
+            storage_queue_url=_url(environment, "TIDEGATE_STORAGE__queueServiceUri"),
+            data_blob_url=_url(environment, "TIDEGATE_DATA__blobServiceUri"),
+            resource_manager=_url(environment, "TIDEGATE_RESOURCE_MANAGER", cls.resource_manager),
+            config=Path(environment.get("TIDEGATE_CONFIG") or cls.config),
+            ledger_container=environment.get("TIDEGATE_LEDGER_CONTAINER") or cls.ledger_container,
+        )
+
+
+def _required(environment: Mapping[str, str], name: str, default: str | None = None) -> str:
+    value = environment.get(name) or default
+    if not value:
+        raise SettingError(
+            f"The setting {name} is missing. Set it in the function app's application settings in Azure, "
+            f"or under Values in local.settings.json on a laptop (local.settings.json.example shows every setting)."
+        )
+    return value
+
+
+def _url(environment: Mapping[str, str], name: str, default: str | None = None) -> str:
+    value = _required(environment, name, default)
+    # Tokens are sent there: they must never travel in the clear.
+    if urlsplit(value).scheme != "https" or not urlsplit(value).netloc:
+        raise SettingError(
+            f"The setting {name} is {value!r}; expected an https URL such as https://<account>.blob.core.windows.net."
+        )
+    return value.rstrip("/")
