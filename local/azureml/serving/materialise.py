@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.errors import AzureError, bad_request
-from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreter_for
+from local.azureml.execution.environments import default_interpreter, interpreter_for
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -66,7 +66,7 @@ def interpreter(environment: Mapping[str, Any]) -> Path:
     conda_file = environment.get("condaFile")
     try:
         return interpreter_for(str(conda_file)) if conda_file else default_interpreter()
-    except EnvironmentMissing as error:
+    except LookupError as error:
         raise AzureError(400, "EnvironmentMissing", str(error)) from error
 
 

@@ -31,6 +31,7 @@ READY_SECONDS = 120.0
 """How long init() may take before the deployment is given up."""
 _LOOK_SECONDS = 0.1
 _FIRST_PAUSE = 0.5
+_LOG_LINES = 60  # reaches back over the last lines of a server that stops, to the traceback of init()
 _LAST_PAUSE = 30.0
 _ROOT = Path(__file__).resolve().parents[3]
 _log = logging.getLogger(__name__)
@@ -110,7 +111,9 @@ class Serving:
         except ChildFailed as error:
             fresh.child.stop()
             shutil.rmtree(spec.folder, ignore_errors=True)
-            raise AzureError(400, "ResourceNotReady", f"User container has crashed or is not ready. {error}") from error
+            said = tail(fresh.child.log, _LOG_LINES)
+            message = f"User container has crashed or is not ready: {str(error).splitlines()[0]}\n{said}"
+            raise AzureError(400, "ResourceNotReady", message) from error
         with self._lock:
             old = self._running.get(key)
             self._running[key] = fresh
