@@ -74,7 +74,7 @@ async def _run(
 ) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop)
     host = Host(functions, options, os.environ, state, polling)
     listening = _bind(port)
     config = uvicorn.Config(
@@ -96,6 +96,13 @@ async def _run(
     server.should_exit = True
     await serving
     return 0 if await host.drain(grace) else 1
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        _log.warning("told twice to stop: stopping at once; unfinished queue messages come back")
+        os._exit(1)
+    stop.set()
 
 
 def _bind(port: int) -> socket.socket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from azure.storage.queue import QueueClient, QueueServiceClient
 
@@ -21,7 +21,6 @@ class Connections:
         self._settings = settings
         self._services: dict[str, QueueServiceClient] = {}
         self._lock = threading.Lock()
-        self._credential: Any = None
 
     def check(self, functions: list[HostFunction]) -> None:
         """Raise AppRefused naming each binding whose connection has no setting."""
@@ -68,10 +67,7 @@ class Connections:
         kind, value = source
         if kind == "connection string":
             return QueueServiceClient.from_connection_string(value)
-        if self._credential is None:
-            from azure.identity import DefaultAzureCredential
+        from azure.identity import DefaultAzureCredential  # imported late: an app without queues does not pay for it
 
-            self._credential = DefaultAzureCredential(
-                managed_identity_client_id=self._settings.get(f"{connection or 'AzureWebJobsStorage'}__clientId")
-            )
-        return QueueServiceClient(value, credential=self._credential)
+        client_id = self._settings.get(f"{connection or 'AzureWebJobsStorage'}__clientId")
+        return QueueServiceClient(value, credential=DefaultAzureCredential(managed_identity_client_id=client_id))

@@ -19,15 +19,7 @@ from local.host.keys import Keys
 
 _log = logging.getLogger("tidegate.host")
 PATH = "/runtime/webhooks/eventgrid"
-_ORIGINS = frozenset(
-    {
-        "eventgrid.azure.net",
-        "eventgrid.azure.us",
-        "eventgrid.azure.cn",
-        "eventgrid.azure.eaglex.ic.gov",
-        "eventgrid.azure.microsoft.scloud",
-    }
-)
+_ORIGINS = frozenset({"eventgrid.azure.net", "eventgrid.azure.us", "eventgrid.azure.cn"})
 
 
 class EventGridWebhook:

@@ -71,12 +71,12 @@ class Host:
 
     async def drain(self, grace: float) -> bool:
         """Wait for what runs and settle its messages; False when the grace was too short."""
-        finished = await self.invoker.drain(grace)
-        if not finished:
+        work = {*self._tasks, asyncio.create_task(self.invoker.drain())}
+        _, unfinished = await asyncio.wait(work, timeout=grace)
+        if unfinished:
             _log.error("%d invocations were cut off after %.0f s; their queue messages come back", self.invoker.running, grace)
-        await asyncio.wait(self._tasks, timeout=grace) if self._tasks else None
         self._queues.close()
-        return finished
+        return not unfinished
 
     def _listener(self, function: HostFunction, state: Path) -> Listener | None:
         if function.trigger_type == "queueTrigger":

@@ -65,14 +65,10 @@ class Invoker:
         # Its own context, so that the log's names end with this invocation and siblings keep theirs.
         return await asyncio.create_task(self._run(function, payload, metadata or {}, trace or _new_trace(), invocation))
 
-    async def drain(self, grace: float) -> bool:
-        """Wait for running invocations; False when some are still running after `grace` seconds."""
-        try:
-            await asyncio.wait_for(self._idle.wait(), grace)
-        except TimeoutError:
-            return False
+    async def drain(self) -> None:
+        """Wait until nothing runs."""
+        await self._idle.wait()
         self._threads.shutdown(wait=False)
-        return True
 
     async def _run(
         self, function: HostFunction, payload: Datum, metadata: Mapping[str, Datum], trace: str, invocation: Invocation

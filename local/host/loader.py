@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 import traceback
@@ -85,7 +86,7 @@ def _index(app: func.FunctionRegister) -> Sequence[Any]:
 
 def _checked(item: Any, settings: Mapping[str, str]) -> HostFunction:
     name, call = str(item.get_function_name()), item.get_user_function()
-    code = call.__code__
+    code = inspect.unwrap(call).__code__
     where = f"function {name} ({Path(code.co_filename).name}:{code.co_firstlineno})"
     bindings = {binding["name"]: binding for binding in map(json.loads, item.get_raw_bindings())}
     trigger = next(binding for binding in bindings.values() if binding["type"].endswith("Trigger"))
@@ -107,8 +108,7 @@ def _checked(item: Any, settings: Mapping[str, str]) -> HostFunction:
         input_kind=signatures.input_kind(trigger["type"], hints.get(trigger["name"])),
         outputs=outputs,
         output_types={key: hints.get("return") if key == RETURN else signatures.out_type(hints.get(key)) for key in outputs},
-        requires_context="context" in call.__code__.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        and "context" not in bindings,
+        requires_context="context" in inspect.signature(call).parameters and "context" not in bindings,
     )
 
 

@@ -96,7 +96,7 @@ class QueueListener:
         await self._queues.run(lambda: ensure_queue(self._client))
 
     async def run(self) -> None:
-        """Poll until `stop()`; a storage error is logged and tried again, slower and slower."""
+        """Poll until `stop()`, then settle what runs; a storage error is logged and tried again, slower and slower."""
         pause = self._queues.polling.shortest
         while not self._stopping:
             self._something.clear()
@@ -110,9 +110,11 @@ class QueueListener:
                 continue
             if await self._woken(pause):
                 pause = self._queues.polling.shortest
+        if self._running:
+            await asyncio.wait(self._running)
 
     async def stop(self) -> None:
-        """Take no more messages. Those that run are let run (Host.stop waits for them)."""
+        """Take no more messages; `run()` ends when those that were taken are settled."""
         self._stopping = True
         self._something.set()
 

@@ -123,10 +123,8 @@ class TimerListener:
         """Run once; a function that fails does not stop its schedule. The status is written after the run."""
         started = self._clock()
         await self._invoker.invoke(self._function, self.payload(status, past_due=past_due))
-        # A timer that woke a moment early must not fire for the same occurrence again.
-        last = max(started, status.next) if started.replace(microsecond=0) >= status.next.replace(microsecond=0) else started
-        now = self._clock()
-        after = TimerStatus(last, self.schedule.next_after(last), now)
+        # From the start, not from now: an occurrence that came while the function ran is run next, the others are dropped.
+        after = TimerStatus(started, self.schedule.next_after(started), self._clock())
         if self._monitored:
             self._file.write(after)
         return after

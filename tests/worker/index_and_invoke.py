@@ -40,7 +40,8 @@ class StatusResult(Message):
 
 _PLAIN = (
     "TypedData", "RpcHttp", "RpcHttpCookie", "NullableString", "NullableBool", "NullableDouble", "NullableTimestamp",
-    "ParameterBinding", "RpcException", "RpcFunctionMetadata", "RpcRetryOptions", "WorkerMetadata", "WorkerInitResponse", "FunctionMetadataResponse",
+    "ParameterBinding",
+    "RpcException", "RpcFunctionMetadata", "RpcRetryOptions", "WorkerMetadata", "WorkerInitResponse", "FunctionMetadataResponse",
     "FunctionLoadResponse", "InvocationResponse",
 )  # fmt: skip
 
