@@ -1,0 +1,126 @@
+"""The scoring script against the trained model: same rows, same numbers everywhere, and clear answers to bad requests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import jobs
+from .conftest import Pipeline
+
+pytestmark = pytest.mark.train_environment
+
+TRAINED = """
+import csv, json, sys
+import mlflow, pandas, pyarrow.parquet, xgboost
+from pathlib import Path
+from train import matrix
+model, prepared = Path(sys.argv[1]), Path(sys.argv[2])
+description = json.loads((model / "artifacts/features.json").read_text())
+booster = xgboost.Booster(model_file=model / "artifacts/booster.ubj")
+test = pyarrow.parquet.read_table(prepared / "test.parquet")
+features, _ = matrix(test, description)
+types = {"feature_names": booster.feature_names, "feature_types": booster.feature_types, "enable_categorical": True}
+frame = test.drop([description["label_column"]]).to_pandas()
+frame["joined_at"] = frame["joined_at"].astype(str)
+frame["tenure"] = frame["tenure"].astype(float)
+print(json.dumps({
+    "booster": booster.predict(xgboost.DMatrix(features, **types)).tolist(),
+    "pyfunc": mlflow.pyfunc.load_model(str(model)).predict(frame).tolist(),
+    "columns": list(frame.columns),
+    "rows": json.loads(frame.to_json(orient="values")),
+}))
+"""
+
+SERVED = """
+import json, os, sys
+import score
+score.init()
+for line in sys.stdin if len(sys.argv) < 2 else open(sys.argv[1]):
+    answer = score.run(line)
+    print(json.dumps(answer if isinstance(answer, dict) else [answer.status_code, json.loads(answer.data)]))
+"""
+
+
+def serve(pipeline: Pipeline, folder: Path, *requests: Any) -> list[Any]:
+    """The answers of score.py in the serving environment; [status, body] for an error."""
+    model = folder / "azureml-models/churn/7"
+    shutil.copytree(pipeline.folder / "model", model / "model", dirs_exist_ok=True)
+    asked = folder / "requests"
+    asked.write_text("".join((request if isinstance(request, str) else json.dumps(request)) + "\n" for request in requests))
+    lines = jobs.script(SERVED, asked, environment="serve", env={"AZUREML_MODEL_DIR": str(model)}).splitlines()
+    assert lines[0] == "scoring with model churn:7"
+    return [json.loads(line) for line in lines[1:]]
+
+
+def test_booster_pyfunc_and_scoring_script_give_the_same_numbers(pipeline: Pipeline, tmp_path: Path) -> None:
+    moved = shutil.copytree(pipeline.folder / "model", tmp_path / "downloaded")
+    trained = json.loads(jobs.script(TRAINED, moved, pipeline.folder / "prepared").splitlines()[-1])
+    table = {"columns": trained["columns"], "data": trained["rows"]}
+    (served,) = serve(pipeline, tmp_path, {"input_data": table})
+    assert served["model"] == "churn:7"
+    assert len(served["scores"]) == len(trained["booster"]) > 100
+    assert served["scores"] == pytest.approx(trained["booster"], abs=1e-7)
+    assert trained["pyfunc"] == pytest.approx(trained["booster"], abs=1e-7)
+
+
+def test_rows_as_they_stand_in_the_file_are_scored_as_in_training(pipeline: Pipeline, tmp_path: Path) -> None:
+    names = [name for name in pipeline.rows[0] if name != "churn"]
+    # A client that reads the CSV itself sends numbers as numbers, and everything else, nulls too, as it stands there.
+    rows = [
+        [float(row[name]) if name in ("tenure", "charge") and row[name] != "" else row[name] for name in names]
+        for row in pipeline.rows[:50]
+    ]
+    whole, *single = serve(
+        pipeline,
+        tmp_path,
+        {"input_data": {"columns": names, "index": list(range(50)), "data": rows}},
+        *({"input_data": {"columns": names, "data": [row]}} for row in rows),
+    )
+    assert whole["scores"] == pytest.approx([answer["scores"][0] for answer in single], abs=1e-12)
+    assert len(set(whole["scores"])) > 25
+
+
+GOOD = {"columns": ["tenure", "charge", "plan", "paperless", "joined_at"], "data": [[3, 20.5, "gold", True, "2024-05-01"]]}
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ("not json", "the body is not JSON"),
+        ({"data": []}, 'expected {"input_data"'),
+        ({"input_data": {**GOOD, "columns": "tenure"}}, "input_data.columns: expected a list of column names"),
+        ({"input_data": {**GOOD, "columns": ["tenure", "tenure", "plan", "paperless", "joined_at"]}}, "named twice: tenure"),
+        ({"input_data": {"columns": ["tenure", "plan"], "data": [[3, "gold"]]}}, "missing columns: charge, paperless, joined_at"),
+        ({"input_data": {**GOOD, "data": [[1, 2]]}}, "row 0: expected 5 values, found 2 values"),
+        ({"input_data": {**GOOD, "data": [7]}}, "row 0: expected 5 values, found int"),
+        ({"input_data": {**GOOD, "index": [1, 2]}}, "input_data.index has 2 entries, input_data.data has 1 rows"),
+        (
+            {"input_data": {**GOOD, "data": [["much", 1, "gold", True, None]]}},
+            "column tenure, row 0: expected a number, found 'much'",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bad_request_is_answered_with_400_and_its_reason(
+    pipeline: Pipeline, tmp_path: Path, request_: Any, expected: str
+) -> None:
+    bad, good = serve(pipeline, tmp_path, request_, {"input_data": GOOD})
+    assert bad[0] == 400
+    assert bad[1]["error"]["code"] == "BadRequest"
+    assert expected in bad[1]["error"]["message"]
+    # One caller's mistake leaves the server as it was.
+    assert len(good["scores"]) == 1
+
+
+def test_no_rows_are_no_scores(pipeline: Pipeline, tmp_path: Path) -> None:
+    assert serve(pipeline, tmp_path, {"input_data": {"columns": [], "data": []}}) == [{"scores": [], "model": "churn:7"}]
+
+
+def test_a_folder_without_a_model_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"expected one folder with booster\.ubj and features\.json"):
+        jobs.script("import score; score.init()", environment="serve", env={"AZUREML_MODEL_DIR": str(tmp_path)})

@@ -1,0 +1,136 @@
+"""Data that must not be trained on: every refusal says file, column, expected and found, in the log's last line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from . import jobs
+from .conftest import VERSION, Lake, Validate, customers, data_version, to_csv
+
+pytestmark = pytest.mark.train_environment
+ROWS = customers(40)
+
+
+def test_a_replaced_blob_is_named_with_both_etags(lake: Lake, validate: Validate) -> None:
+    old = lake.put("day.csv", to_csv(ROWS))
+    new = lake.put("day.csv", to_csv(ROWS[:20]))
+    done = validate([old])
+    assert done.returncode == 1
+    assert f"{old['url']}: expected eTag {old['etag']}, found {new['etag']}: it was replaced" in jobs.last_line(done)
+
+
+def test_a_deleted_blob_is_named(lake: Lake, validate: Validate) -> None:
+    kept, gone = lake.put("kept.csv", to_csv(ROWS)), lake.put("gone.csv", to_csv(ROWS))
+    lake.client.delete_blob("gone.csv")
+    done = validate([kept, gone])
+    assert done.returncode == 1
+    assert f"{gone['url']}: expected eTag {gone['etag']}, found no blob" in jobs.last_line(done)
+
+
+def test_another_version_than_the_one_asked_for_is_refused(lake: Lake, validate: Validate) -> None:
+    done = validate([lake.put("day.csv", to_csv(ROWS))], data_version="vffff")
+    assert done.returncode == 1
+    assert f"expected data version vffff, found {VERSION}" in jobs.last_line(done)
+
+
+def test_a_token_is_never_sent_in_the_clear(validate: Validate) -> None:
+    done = validate([{"url": "http://127.0.0.1:9/lake/day.csv", "etag": "0x1", "size": 1}])
+    assert done.returncode == 1
+    assert "expected an https URL" in jobs.last_line(done)
+
+
+def test_a_folder_without_a_manifest_says_what_it_found(tmp_path: Path) -> None:
+    (data_version(tmp_path / "data", []) / "manifest.json").unlink()
+    values = {"data": tmp_path / "data", "data_version": VERSION, "target_column": "churn", "positive_value": "Yes"}
+    done = jobs.run("validate", {**values, "validated": tmp_path / "out"}, tmp_path)
+    assert done.returncode == 1
+    assert "no manifest.json (found: MLTable)" in jobs.last_line(done)
+
+
+def test_a_hostile_blob_name_stays_in_the_output_folder(lake: Lake, validate: Validate, tmp_path: Path) -> None:
+    done = validate([lake.put("x/..%2f..%2f$(touch owned);day.csv", to_csv(ROWS))])
+    assert done.returncode == 0, done.stdout
+    (only,) = (tmp_path / "validated/files").iterdir()
+    assert only.name.startswith("00000-")
+    assert not set(only.name) & set("/$(); %")
+
+
+CHECK = """
+import json, sys
+from pathlib import Path
+from checks import check
+files = [(path.name, path) for path in sorted(Path(sys.argv[1]).iterdir())]
+print(json.dumps([check(files, target, positive, ids).problems for target, positive, ids in json.loads(sys.argv[2])]))
+"""
+
+
+def problems(
+    folder: Path, files: dict[str, bytes], target: str = "churn", positive: str = "Yes", ids: tuple[str, ...] = ()
+) -> list[str]:
+    """What the checks say about files, without fetching them."""
+    folder = folder / "files"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return json.loads(jobs.script(CHECK, folder, json.dumps([["churn", "Yes", list(ids)]])))[0]
+
+
+def changed(**values: str) -> bytes:
+    return to_csv([{**row, **values} for row in ROWS])
+
+
+GOOD = to_csv(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"a.csv": b""}, "a.csv: the file is empty (0 bytes)"),
+        ({"a.csv": GOOD.splitlines(keepends=True)[0]}, "a.csv: expected rows, found only a header"),
+        ({"a.txt": GOOD}, "a.txt: expected a file that ends in .csv or .parquet, found 'a.txt'"),
+        ({"a.parquet": b"PAR1 and no more"}, "a.parquet: cannot be read as .parquet: "),
+        ({"a.csv": b"x,churn\n1,Yes\n2,No,3\n"}, "a.csv: cannot be read as .csv: "),
+        ({"a.csv": b"x,x,churn\n1,2,Yes\n3,4,No\n"}, "a.csv: column x: expected once, found 2 times"),
+        ({"a.csv": GOOD, "b.csv": to_csv([{**row, "new": 1} for row in ROWS])}, "b.csv: column new: not expected (not in a.csv)"),
+        ({"a.csv": GOOD, "b.csv": b"customer,churn\nc1,Yes\n"}, "b.csv: column tenure: expected (as in a.csv), found none"),
+        (
+            {"a.csv": GOOD, "b.csv": changed(tenure="many")},
+            "b.csv: column tenure: expected numeric (as in a.csv), found categorical 'many'",
+        ),
+        ({"a.csv": changed(charge="1e39")}, "a.csv: column charge: expected finite numbers below 3.4e38, found 1e+39"),
+        ({"a.csv": changed(churn="Yes")}, "column churn: expected at least two classes, found only 'Yes'"),
+        ({"a.csv": changed(churn="no")}, "column churn: expected the positive value 'Yes' in some row, found 'no'"),
+        ({"a.csv": b"x,late\n1,Yes\n2,No\n"}, "a.csv: column churn: expected (target column), found only x, late"),
+    ],
+)
+def test_a_file_that_cannot_be_trained_on_is_refused_by_name(tmp_path: Path, files: dict[str, bytes], expected: str) -> None:
+    found = problems(tmp_path, files)
+    assert any(sentence.startswith(expected) for sentence in found), found
+
+
+def test_a_missing_id_column_is_refused(tmp_path: Path) -> None:
+    found = problems(tmp_path, {"a.csv": GOOD}, ids=("customer", "account"))
+    assert found == [f"a.csv: column account: expected (id column), found only {', '.join(ROWS[0])}"]
+
+
+def test_every_problem_is_printed_and_the_first_ends_the_log(lake: Lake, validate: Validate) -> None:
+    done = validate([lake.put("a.csv", GOOD), lake.put("b.csv", b"")], target_column="gone")
+    assert done.returncode == 1
+    assert "b.csv: the file is empty (0 bytes) (and 1 more, see above)" in jobs.last_line(done)
+    assert "column gone: expected (target column)" in done.stdout
+
+
+PARQUET = """
+import sys
+import pyarrow.csv, pyarrow.parquet
+pyarrow.parquet.write_table(pyarrow.csv.read_csv(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_parquet_and_csv_of_the_same_columns_go_together(tmp_path: Path) -> None:
+    (tmp_path / "raw.csv").write_bytes(GOOD)
+    jobs.script(PARQUET, tmp_path / "raw.csv", tmp_path / "b.parquet")
+    assert problems(tmp_path, {"a.csv": GOOD, "b.parquet": (tmp_path / "b.parquet").read_bytes()}, ids=("customer",)) == []
