@@ -282,17 +282,19 @@ def test_endpoints_serve_again_after_a_restart_and_interrupted_work_is_failed(
     processes = [*family(serving.pid("line", "blue") or 0), *family(serving.router_pid() or 0)]
     # What a kill in the middle of an update leaves in the store.
     server.emulator.store.update("onlineDeployments", "line", "blue", lambda body: with_state(body, "Updating"))
+    workspace.http.close()
     server.stop()
     assert gone(processes)
 
     server = Server(Emulator(chosen))
     server.start()
+    workspace = Workspace(server.emulator)
     try:
-        workspace = Workspace(server.emulator)
         wait_until(lambda: workspace.score("line").status_code == 200)
         assert workspace.score("line").json()["y"] == 3
         assert workspace.properties("/onlineEndpoints/line/deployments/blue")["provisioningState"] == "Failed"
     finally:
+        workspace.http.close()
         server.stop()
 
 
@@ -304,7 +306,8 @@ from local.azureml.pace import Pace
 from local.azureml.server import Server
 state, port, router_port, blob_url = sys.argv[1:]
 server = Server(Emulator(EmulatorSettings(
-    state=Path(state), port=int(port), router_port=int(router_port), blob_url=blob_url, mlflow_url="http://127.0.0.1:1", identity_header="x",
+    state=Path(state), port=int(port), router_port=int(router_port), blob_url=blob_url,
+    mlflow_url="http://127.0.0.1:1", identity_header="x",
 )))
 server.start()
 print("ready", flush=True)
@@ -328,3 +331,5 @@ def test_a_killed_emulator_leaves_no_orphan(tmp_path: Path, certificates: Certif
     os.kill(child.pid, signal.SIGKILL)
     wait_until(lambda: gone(processes))
     child.stop()
+    workspace.http.close()
+    workspace.emulator.store.close()
