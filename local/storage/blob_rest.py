@@ -93,6 +93,12 @@ class BlobService:
         headers = {"x-ms-blob-type": "BlockBlob", "content-type": content_type}
         self._send("PUT", f"/{container}/{quote(name, safe=_PATH_SAFE)}", {}, headers, content)
 
+    def get(self, container: str, name: str) -> bytes:
+        return self._send("GET", f"/{container}/{quote(name, safe=_PATH_SAFE)}", {}, {}, b"")
+
+    def create_container(self, name: str) -> None:
+        self._send("PUT", f"/{name}", {"restype": "container"}, {}, b"")
+
     def close(self) -> None:
         self._http.close()
 

@@ -79,13 +79,13 @@ class Watcher:
 
     def run(self, stop: threading.Event, interval: float) -> None:
         """Poll until `stop` is set, every `interval` seconds or so. Trouble is logged when it comes and when it goes."""
-        trouble = ""
+        trouble = "starting"
         while not stop.is_set():
             started = time.monotonic()
             try:
                 self.poll()
-                if trouble:
-                    _log.info("watching again")
+                if trouble:  # the stack waits for this line: from here on, every upload is news
+                    _log.info("watching")
                 trouble = ""
             except (BlobServiceError, PublishError) as error:
                 if str(error) != trouble:
@@ -110,10 +110,12 @@ class Watcher:
         gone = [name for name in seen if name not in listed]
         if not changed and not gone:
             return
-        changes = [self._created(container, blob) for blob in changed if _is_write(seen.get(blob.name), blob)]
-        changes += [self._deleted(container, name, seen[name]) for name in gone]
+        changes: list[BlobChange] = []
+        if not silent:
+            changes += [self._created(container, blob) for blob in changed if _is_write(seen.get(blob.name), blob)]
+            changes += [self._deleted(container, name, seen[name]) for name in gone]
         makers = [functools.partial(event, self._account, change, cloud_events=self._cloud_events) for change in changes]
-        self._state.record(container, {blob.name: _seen(blob) for blob in changed}, gone, [] if silent else makers)
+        self._state.record(container, {blob.name: _seen(blob) for blob in changed}, gone, makers)
 
     def _created(self, container: str, blob: ListedBlob) -> BlobChange:
         url = self._service.url(container, blob.name)
