@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure.storage.queue import QueueClient, QueueServiceClient
 
@@ -12,6 +12,10 @@ from local.host.errors import AppRefused
 
 if TYPE_CHECKING:
     from local.host.function import HostFunction
+
+
+# The SDK's own pauses (15 s and more) would hide a storage account that is not there; listeners try again anyway.
+_RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
 
 
 class Connections:
@@ -66,8 +70,8 @@ class Connections:
             raise AppRefused([f"connection {connection!r} has no app setting."])
         kind, value = source
         if kind == "connection string":
-            return QueueServiceClient.from_connection_string(value)
+            return QueueServiceClient.from_connection_string(value, **_RETRY)
         from azure.identity import DefaultAzureCredential  # imported late: an app without queues does not pay for it
 
         client_id = self._settings.get(f"{connection or 'AzureWebJobsStorage'}__clientId")
-        return QueueServiceClient(value, credential=DefaultAzureCredential(managed_identity_client_id=client_id))
+        return QueueServiceClient(value, credential=DefaultAzureCredential(managed_identity_client_id=client_id), **_RETRY)

@@ -31,7 +31,7 @@ class Out(func.Out[Any]):
 
 def converter_of(binding_type: str) -> Any:
     """azure-functions' converter class for a binding type."""
-    return func.get_binding_registry().get(binding_type)  # type: ignore[no-untyped-call]
+    return func.get_binding_registry().get(binding_type)
 
 
 def decode(function: HostFunction, payload: Datum, metadata: Mapping[str, Datum]) -> Any:

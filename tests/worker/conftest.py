@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import uv
 
+from tests.local.host.conftest import token_endpoint  # noqa: F401 - a fixture
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 ENVIRONMENT = ROOT / ".environments" / "worker"

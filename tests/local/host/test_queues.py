@@ -7,6 +7,9 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
+from local.processes import ChildFailed, free_port
 from tests.local.host.conftest import APPS, RunningHost, eventually
 
 
@@ -60,3 +63,24 @@ def test_a_connection_string_works_as_well(make_host: Callable[..., RunningHost]
     host.start()
     host.queue("WORK_QUEUE").send_message(json.dumps({"id": 3}))
     host.wait_for("work done", id=3)
+
+
+def test_work_beyond_the_grace_is_cut_off_and_its_message_comes_back(make_host: Callable[..., RunningHost]) -> None:
+    host = make_host(APPS / "every_trigger", "--lease", "1", "--grace", "0.5").start()
+    gate = host.folder / "gate"
+    host.queue("WORK_QUEUE").send_message(json.dumps({"id": 1, "wait_for": str(gate)}))
+    host.wait_for("work", id=1)
+    assert host.child is not None
+    os.kill(host.child.pid, signal.SIGTERM)
+    eventually(lambda: host.child is not None and host.child.poll() is not None)
+    assert host.child.poll() == 1
+    assert "were cut off" in host.log
+    gate.touch()
+    host.start()
+    host.wait_for("work done", id=1)
+
+
+def test_a_storage_account_that_does_not_answer_is_named_and_the_host_ends(make_host: Callable[..., RunningHost]) -> None:
+    host = make_host(STORE__queueServiceUri=f"https://127.0.0.1:{free_port()}/devstoreaccount1")
+    with pytest.raises(ChildFailed, match="the storage account cannot be reached"):
+        host.start()
