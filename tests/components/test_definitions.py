@@ -33,8 +33,9 @@ def test_no_pipeline_input_is_lost_on_its_way_to_azure(job) -> None:
     # The SDK drops inputs that are None or an empty text, and leaves the steps' bindings to them dangling.
     sent = job._to_rest_object().properties.inputs
     assert set(sent) == set(job.inputs) == {
-        "data", "data_asset", "data_version", "model_name", "target_column", "positive_value", "id_columns", "git_commit", "cause",
-        "seed", "test_fraction", "min_auc", "min_average_precision", "max_log_loss", "max_calibration_error",
+        "data", "data_asset", "data_version", "model_name", "target_column", "positive_value", "id_columns",
+        "git_commit", "cause", "seed", "test_fraction",
+        "min_auc", "min_average_precision", "max_log_loss", "max_calibration_error",
     }  # fmt: skip
 
 

@@ -94,6 +94,16 @@ def test_training_twice_gives_the_same_trees(pipeline: Pipeline, tmp_path: Path,
     assert trees[0] == trees[1]
 
 
+def test_the_benchmarks_plain_script_does_the_same_work(pipeline: Pipeline, tmp_path: Path, mlflow_run: dict[str, str]) -> None:
+    plain = jobs.ROOT / "benchmarks/plain_training.py"
+    files = sorted((pipeline.folder / "validated/files").iterdir())
+    arguments = [*files, "--target", "churn", "--positive", "Yes", "--ids", "customer", "--out", tmp_path]
+    launch = f"import runpy; runpy.run_path({str(plain)!r}, run_name='__main__')"
+    result = json.loads(jobs.script(launch, *arguments, env=mlflow_run).splitlines()[-1])
+    report = json.loads((pipeline.folder / "evaluation/report.json").read_text())
+    assert result["auc"] == pytest.approx(report["metrics"]["auc"], abs=1e-12)
+
+
 def test_the_model_folder_holds_no_pickle(pipeline: Pipeline) -> None:
     files = [path for path in (pipeline.folder / "model").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert {"MLmodel", "booster.ubj", "features.json", "features.py", "pyfunc_model.py"} <= {path.name for path in files}

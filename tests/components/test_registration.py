@@ -39,7 +39,6 @@ def register(folder: Path, evaluation: Path, env: dict[str, str], job: str, **ch
         "AZUREML_ARM_SUBSCRIPTION": env["TIDEGATE_SUBSCRIPTION_ID"],
         "AZUREML_ARM_RESOURCEGROUP": env["TIDEGATE_RESOURCE_GROUP"],
         "AZUREML_ARM_WORKSPACE_NAME": env["TIDEGATE_WORKSPACE"],
-        "AZUREML_CURRENT_CLOUD": "",
     }
     return jobs.run("register", values | changed, folder, env={**env, **variables})
 

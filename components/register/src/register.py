@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from azure.ai.ml import MLClient
+from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Model
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
@@ -98,7 +99,9 @@ def register(client: MLClient, name: str, job: str, tags: dict[str, str]) -> str
 def existing(client: MLClient, name: str) -> dict[str, dict[str, str]]:
     """Tags by version, archived versions included: their numbers are taken too."""
     try:
-        return {str(model.version): dict(model.tags or {}) for model in client.models.list(name=name, list_view_type="ALL")}
+        return {
+            str(model.version): dict(model.tags or {}) for model in client.models.list(name=name, list_view_type=ListViewType.ALL)
+        }
     except ResourceNotFoundError:
         return {}
 
