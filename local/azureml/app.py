@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import importlib.util
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -15,10 +13,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from local.azureml import arm
+from local.azureml import (
+    arm,
+    codes,
+    components,
+    data,
+    datastores,
+    discovery,
+    environments,
+    jobs,
+    metadata,
+    metrics,
+    models,
+    msi,
+    online_deployments,
+    online_endpoints,
+    operations,
+    run_history,
+    workspaces,
+)
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request
-from local.azureml.operations import routes as operation_routes
 from local.azureml.store import MissingDocumentError
 
 if TYPE_CHECKING:
@@ -26,18 +41,14 @@ if TYPE_CHECKING:
 
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
-    "metadata", "msi", "discovery", "workspaces", "datastores", "data", "codes", "environments", "components", "models",
-    "jobs", "run_history", "online_endpoints", "online_deployments", "metrics",
+    metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
+    jobs, run_history, online_endpoints, online_deployments, metrics, operations,
 )  # fmt: skip
 
 
 def routes(emulator: Emulator) -> list[Route]:
     """Every route of every resource, in the order in which they are tried."""
-    found = operation_routes(emulator)
-    for name in RESOURCES:
-        if importlib.util.find_spec(f"local.azureml.{name}") is not None:
-            found += importlib.import_module(f"local.azureml.{name}").routes(emulator)
-    return found
+    return [route for resource in RESOURCES for route in resource.routes(emulator)]
 
 
 class Router:

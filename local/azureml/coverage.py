@@ -1,4 +1,4 @@
-"""The coverage table: which operations of the SDK the emulator has, and how they differ from Azure. Read off the routes themselves."""
+"""The coverage table: the SDK's operations that the emulator has, and how they differ from Azure; read off the routes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ MISSING = (
 _INTRODUCTION = """\
 # What the Azure ML emulator covers
 
-Made by `python -m local.azureml coverage`; a test compares this page with the routes. Every other route answers 501 and names itself.
-Routes are relative to the workspace unless they begin with `//`. *Token* says which one a caller needs: `arm` one for Azure Resource Manager
-(and an `api-version`, whose value is ignored), `data` one for Azure ML or Azure Resource Manager, `open` none.
+Made by `python -m local.azureml coverage`; a test compares this page with the routes.
+Every other route answers 501 and names itself. Routes are relative to the workspace unless they begin with `//`.
+*Token* says which one a caller needs: `arm` one for Azure Resource Manager (and an `api-version`, whose value is
+ignored), `data` one for Azure ML or Azure Resource Manager, `open` none.
 """
 
 
@@ -64,7 +65,7 @@ def _row(route: Route, emulator: Emulator) -> tuple[str, ...]:
 
 
 def _cells(row: Iterable[str]) -> tuple[str, ...]:
-    return tuple(cell.replace("|", "\\|") for cell in row)
+    return tuple(cell.replace("|", "\\|").replace("<", "&lt;") for cell in row)
 
 
 def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
-from local.azureml.errors import not_supported
 from local.azureml.events import EventSink
+from local.azureml.execution.runner import JobRunner
 from local.azureml.operations import Operations
 from local.azureml.pace import Pace
+from local.azureml.serving.service import Serving
 from local.azureml.storage import EmulatorStorage
 from local.azureml.store import Store
 from local.certificates import ensure_certificates
@@ -45,45 +43,8 @@ class EmulatorSettings:
     event_topic_key: str | None = field(default=None, repr=False)
 
 
-class Jobs(Protocol):
-    """What runs the jobs (execution/runner.py). Its constructor starts nothing; `resume` does."""
-
-    def submit(self, name: str) -> None: ...
-    def cancel(self, name: str) -> None: ...
-    def resume(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class Serving(Protocol):
-    """What runs the scoring processes and their router (serving/). Its constructor starts nothing; `resume` does."""
-
-    def resume(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class _Absent:
-    """Stands where a part has not been written yet."""
-
-    def submit(self, name: str) -> None:
-        raise not_supported(f"running {name}")
-
-    cancel = submit
-
-    def resume(self) -> None: ...
-    def close(self) -> None: ...
-
-
-def _part(module: str, name: str, emulator: Emulator) -> Any:
-    if importlib.util.find_spec(module) is None:
-        return _Absent()
-    return getattr(importlib.import_module(module), name)(emulator)
-
-
 class Emulator:
     """Constructed, it only opens its files; `open` starts threads and children, `close` ends them."""
-
-    jobs: Jobs
-    serving: Serving
 
     def __init__(self, settings: EmulatorSettings) -> None:
         self.settings = settings
@@ -94,8 +55,8 @@ class Emulator:
         self.storage = EmulatorStorage(self)
         self.events = EventSink(self)
         self.operations = Operations(self)
-        self.jobs = _part("local.azureml.execution.runner", "JobRunner", self)
-        self.serving = _part("local.azureml.serving.service", "Serving", self)
+        self.jobs = JobRunner(self)
+        self.serving = Serving(self)
 
     @property
     def base_url(self) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from local.azureml.emulator import EmulatorSettings
 from local.certificates import Certificates
+
+if TYPE_CHECKING:
+    from local.azureml.emulator import EmulatorSettings
 
 
 def environment(settings: EmulatorSettings, certificates: Certificates) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, not_found
-from local.azureml.execution.runner import KIND, JobRunner
+from local.azureml.execution.runner import KIND
 from local.azureml.execution.runs import Run
 from local.azureml.store import Body, Record
 
@@ -33,7 +33,7 @@ def routes(emulator: Emulator) -> list[Route]:
 class _Jobs:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
-        self._runner: JobRunner = emulator.jobs  # type: ignore[assignment]  # the one that there is
+        self._runner = emulator.jobs
 
     def put(self, call: Call) -> Answer:
         name, properties = call.path_params["name"], call.properties

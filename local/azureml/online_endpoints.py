@@ -94,8 +94,13 @@ class OnlineEndpoints:
         field = {"primary": "primaryKey", "secondary": "secondaryKey"}.get(str(body.get("keyType")).lower())
         if field is None:
             raise bad_request("keyType must be 'Primary' or 'Secondary'.")
-        value = str(body.get("keyValue") or new_key())
-        self._store.update(KEYS, name, "", lambda keys: {**keys, field: value})
+        given = body.get("keyValue")
+
+        def renewed(keys: Body) -> Body:
+            # The SDK sends the present key along; whoever asks for a regeneration does not want that one again.
+            return {**keys, field: str(given) if given and given != keys[field] else new_key()}
+
+        self._store.update(KEYS, name, "", renewed)
         serving_of(self._emulator).publish()
         return Answer(status=202, headers=self._emulator.operations.start(None, lambda: None, kind="endpoint keys"))
 
@@ -245,7 +250,7 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("GET", "/onlineEndpoints", own.list, sdk="online_endpoints.list"),
         Route("GET", one, own.get, sdk="online_endpoints.get", differences=address),
         Route("PUT", one, own.put, sdk="online_endpoints.begin_create_or_update", differences="no authMode AADToken"),
-        Route("PATCH", one, own.patch, differences="tags only"),
+        Route("PATCH", one, own.patch, sdk="(REST clients; the SDK uses PUT)", differences="tags only"),
         Route("DELETE", one, own.delete, sdk="online_endpoints.begin_delete"),
         Route("POST", f"{one}/listKeys", own.list_keys, sdk="online_endpoints.get_keys"),
         Route("POST", f"{one}/regenerateKeys", own.regenerate_keys, sdk="online_endpoints.begin_regenerate_keys"),

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found, not_supported
 from local.azureml.execution.job import PIPELINE_LOG
-from local.azureml.execution.runner import JobRunner
 from local.azureml.execution.runs import PIPELINE, Run
 from local.azureml.execution.step import LOG
 from local.azureml.operations import LOCATION
@@ -50,7 +49,7 @@ def routes(emulator: Emulator) -> list[Route]:
 class _History:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        self._runner: JobRunner = emulator.jobs  # type: ignore[assignment]  # the one that there is
+        self._runner = emulator.jobs
         # Log URLs carry their own permission, as Azure's do; they end with this process.
         self._key = secrets.token_bytes(32)
 

@@ -52,6 +52,10 @@ class EmulatorStorage:
             self.blob_url,
             credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY},
             connection_verify=str(emulator.certificates.bundle),
+            # Azurite is next door: when it does not answer at once it is not there, and long retries only hide it.
+            initial_backoff=0.2,
+            increment_base=2,
+            retry_total=2,
         )
 
     def close(self) -> None:

@@ -18,7 +18,8 @@ KIND = "workspaces"
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    record = emulator.store.upsert(KIND, emulator.settings.workspace, "", lambda old: old or _new_workspace())
+    name = emulator.settings.workspace
+    record = emulator.store.record(KIND, name) or emulator.store.upsert(KIND, name, "", lambda _: _new_workspace())
 
     def get(_: Call) -> Answer:
         return Answer(describe())

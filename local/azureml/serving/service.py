@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -228,5 +228,5 @@ class Serving:
 
 
 def serving_of(emulator: Emulator) -> Serving:
-    """The emulator's serving with all its methods; the emulator itself only knows how to resume and close it."""
-    return cast(Serving, emulator.serving)
+    """The emulator's serving."""
+    return emulator.serving

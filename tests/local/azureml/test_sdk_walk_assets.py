@@ -31,7 +31,8 @@ outputs:
 code: ./src
 environment: azureml:{environment}:1
 command: >-
-  {command} --raw ${{{{inputs.raw}}}} --fraction ${{{{inputs.fraction}}}} $[[--note ${{{{inputs.note}}}}]] --out ${{{{outputs.out}}}}
+  {command} --raw ${{{{inputs.raw}}}} --fraction ${{{{inputs.fraction}}}}
+  $[[--note ${{{{inputs.note}}}}]] --out ${{{{outputs.out}}}}
 """
 
 
