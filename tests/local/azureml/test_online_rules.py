@@ -38,6 +38,8 @@ def settings(state: Path, azurite: Azurite) -> EmulatorSettings:
         mlflow_url="http://127.0.0.1:1",
         identity_header="the header of the online tests",
         pace=PACE,
+        # Nobody listens there: the events stay in the outbox, where a test can read them.
+        event_topic_url="https://127.0.0.1:1/api/events",
     )
 
 
@@ -181,6 +183,22 @@ def test_a_deployment_with_traffic_or_a_mirror_is_not_deleted(online: Workspace)
     assert online.finished(online.http.delete("/onlineEndpoints/line/deployments/shadow"))["status"] == "Succeeded"
     assert gone(processes)
     assert online.score("line", deployment="shadow").status_code == 404
+
+
+def test_a_deployed_model_is_announced_and_a_failed_one_is_not(online: Workspace) -> None:
+    online.endpoint("events")
+    assert online.deploy("events", "bad", model="broken", version="1")["status"] == "Failed"
+    assert online.deploy("events", "good", version="3")["status"] == "Succeeded"
+
+    def announced() -> list[dict[str, object]]:
+        events = online.emulator.store.list("outbox")
+        return [one for one in events if one["subject"] == "endpoints/events" and "ModelDeployed" in one["eventType"]]
+
+    wait_until(announced)
+    [event] = announced()
+    assert event["eventType"] == "Microsoft.MachineLearningServices.ModelDeployed"
+    assert {key: event["data"][key] for key in ("ServiceName", "ModelIds")} == {"ServiceName": "events", "ModelIds": "line:3"}
+    assert online.finished(online.http.delete("/onlineEndpoints/events"))["status"] == "Succeeded"
 
 
 def test_an_init_that_raises_fails_the_deployment_and_the_log_says_why(online: Workspace) -> None:
