@@ -1,4 +1,4 @@
-"""The real mlflow server as the workspace's tracking service: sqlite behind it, artifacts through it, everything in the state folder."""
+"""The real mlflow server as the workspace's tracking service: sqlite behind it, artifacts through it, all in the state folder."""
 
 from __future__ import annotations
 

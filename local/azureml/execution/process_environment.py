@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.azureml.environment import environment
 from local.azureml.execution.runs import Run
 
 if TYPE_CHECKING:
@@ -41,12 +40,6 @@ def common_environment(emulator: Emulator, python: Path) -> dict[str, str]:
     """What all steps under one interpreter share: search path, trust, identity, where Azure is."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    # The app's own settings are no business of a job: in Azure it would not have them either.
-    cloud = {
-        name: value
-        for name, value in environment(emulator.settings, emulator.certificates).items()
-        if not name.startswith("TIDEGATE_")
-    }
     return {
         "LANG": "C.UTF-8",
         **inherited,
@@ -54,7 +47,12 @@ def common_environment(emulator: Emulator, python: Path) -> dict[str, str]:
         "VIRTUAL_ENV": str(python.parent.parent),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        **cloud,
+        **emulator.certificates.environment(),
+        # By these azure-identity and azure-ai-ml inside a job find the emulator, as they would find Azure.
+        "ARM_CLOUD_METADATA_URL": f"{emulator.base_url}/metadata/endpoints",
+        "IDENTITY_ENDPOINT": f"{emulator.base_url}/msi/token",
+        "IDENTITY_HEADER": emulator.settings.identity_header,
+        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
     }
 
 

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Running:
     status: int | None = None
     lost: bool = False
     """The warmed parent died first, and the process with it."""
+    attempts: int = 0
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -81,6 +83,8 @@ class WarmedParent:
         self._connection: _Connection | None = None
         self._learned = _read_learned(learned)
         self._unsafe: set[str] = set()
+        self._closed = False
+        self._retired: list[_Connection] = []
 
     def start(self, launch: Launch) -> Running:
         """Start a process; LaunchFailedError when no parent could be started for it."""
@@ -107,12 +111,14 @@ class WarmedParent:
     def close(self) -> None:
         """End the parent and with it whatever it started."""
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
+            self._closed = True
+            connections = [*self._retired, *([self._connection] if self._connection else [])]
+        for connection in connections:
             connection.close()
 
     def _start(self, running: Running) -> None:
-        for _ in range(3):  # a parent that dies or retires at this very moment is replaced
+        while running.attempts < 5 and not self._closed:
+            running.attempts += 1
             with self._lock:
                 connection = self._connected()
             if connection.launch(running):
@@ -121,6 +127,9 @@ class WarmedParent:
 
     def _connected(self) -> _Connection:
         if self._connection is None or not self._connection.alive:
+            self._retired = [
+                life for life in [*self._retired, self._connection] if life is not None and life.process.poll() is None
+            ]
             self._connection = _Connection(self, self._spawn)
             self._connection.send({"preload": self._learned})
         return self._connection
@@ -157,7 +166,10 @@ class WarmedParent:
             self._save()
 
     def relaunch(self, running: Running) -> None:
-        """Called when a parent declined because it is retiring."""
+        """Called when a parent ended, or is about to, before it started this: the next one does. Returns at once."""
+        threading.Thread(target=self._relaunch, args=(running,), name="relaunch", daemon=True).start()
+
+    def _relaunch(self, running: Running) -> None:
         try:
             self._start(running)
         except LaunchFailedError:
@@ -230,6 +242,9 @@ class _Connection:
             lost, self._running = list(self._running.values()), {}
         self.process.wait()
         for running in lost:
+            if running.pid == 0:  # asked for, but the parent ended before it read that
+                self._owner.relaunch(running)
+                continue
             kill_group(running.pid)  # the kernel killed the step with its parent, but not what the step had started
             running.end(None, lost=True)
         self._socket.close()
@@ -246,8 +261,7 @@ class _Connection:
                 self.alive = False  # ends by itself after its last step
             self._owner.forget(report["unsafe"])
         elif "declined" in report:
-            running = self._forget(report["declined"])
-            threading.Thread(target=self._owner.relaunch, args=(running,), name="relaunch", daemon=True).start()
+            self._owner.relaunch(self._forget(report["declined"]))
 
     def _forget(self, name: str) -> Running:
         with self._lock:
@@ -255,12 +269,9 @@ class _Connection:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL to a process group that may be gone already; 0 stands for none."""
-    if pid > 0:
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+    """SIGKILL to a process group that may be gone already."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _lines(reports: Any) -> Any:
