@@ -164,12 +164,13 @@ class QueueListener:
             return await self._move_to_poison(message)
         if (message.dequeue_count or 0) > limit:
             return await self._move_to_poison(message)
-        renewal = asyncio.create_task(self._renew(message))
+        updating = asyncio.Lock()
+        renewal = asyncio.create_task(self._renew(message, updating))
         try:
             result = await self._invoker.invoke(self._function, Datum(text, "string"), metadata_of(message))
         finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+            async with updating:  # a renewal under way changes the pop receipt that settling needs
+                renewal.cancel()
         if result.succeeded:
             await self._queues.run(lambda: delete(self._client, message))
         elif (message.dequeue_count or 0) >= limit:
@@ -178,12 +179,13 @@ class QueueListener:
             await self._release(message)
         return None
 
-    async def _renew(self, message: QueueMessage) -> None:
+    async def _renew(self, message: QueueMessage, updating: asyncio.Lock) -> None:
         """Keep the message hidden while its function runs; each renewal gives a new pop receipt."""
         while True:
             await asyncio.sleep(self._queues.polling.lease / 3)
             try:
-                await asyncio.shield(asyncio.ensure_future(self._queues.run(lambda: self._hide(message, self._lease))))
+                async with updating:
+                    await self._queues.run(lambda: self._hide(message, self._lease))
             except AzureError as error:
                 _log.warning("message %s could not be renewed and may run twice: %s", message.id, error)
 
