@@ -20,7 +20,7 @@ import httpx
 from local.azureml.errors import AzureError
 from local.azureml.serving import process, table
 from local.azureml.serving.process import ScoringSpec
-from local.azureml.serving.records import SPECS, fail_interrupted, routing_table
+from local.azureml.serving.records import DEPLOYMENTS, SPECS, fail_interrupted, routing_table, with_state
 from local.azureml.serving.router import SECRET_VARIABLE
 from local.processes import Child, ChildFailed, free_port, tail
 
@@ -80,10 +80,19 @@ class Serving:
         """Start the router and every deployment that an earlier life had; they answer 503 until they are ready."""
         fail_interrupted(self._emulator.store)
         for spec in (ScoringSpec.from_json(body) for body in self._emulator.store.list(SPECS)):
-            self._running[(spec.endpoint, spec.deployment)] = self._start(spec)
+            self._resume_one(spec)
         self._write_table()
         self._router = self._start_router()
         self._watcher.start()
+
+    def _resume_one(self, spec: ScoringSpec) -> None:
+        key = (spec.endpoint, spec.deployment)
+        try:
+            self._running[key] = self._start(spec)
+        except OSError as error:  # its interpreter is gone: the other deployments are to serve all the same
+            _log.error("deployment %s/%s cannot be started again: %s", *key, error)
+            if self._emulator.store.get(DEPLOYMENTS, *key) is not None:
+                self._emulator.store.update(DEPLOYMENTS, *key, lambda body: with_state(body, "Failed"))
 
     def close(self) -> None:
         """Stop every child and reap it."""
@@ -150,7 +159,10 @@ class Serving:
             self._write_table()
             if self._router is None or self._router.poll() is not None:
                 return  # it reads the file when it starts
-            self._call_router()
+            try:
+                self._call_router()
+            except httpx.TransportError as error:  # it died this moment; the one that replaces it reads the file
+                _log.warning("the scoring router could not be told of the new table: %s", error)
 
     def _call_router(self) -> None:
         trust = ssl.create_default_context(cafile=str(self._emulator.certificates.bundle))
@@ -214,8 +226,14 @@ class Serving:
         _log.warning("%s ended with exit code %s; it is started again", old.child.name, old.child.poll())
         old.child.stop()  # its workers, when the master alone was killed
         lived = time.monotonic() - old.started_at
-        fresh = self._start(old.spec)
-        fresh.pause = _FIRST_PAUSE if lived > _LAST_PAUSE else min(old.pause * 2, _LAST_PAUSE)
+        pause = _FIRST_PAUSE if lived > _LAST_PAUSE else min(old.pause * 2, _LAST_PAUSE)
+        try:
+            fresh = self._start(old.spec)
+        except OSError as error:
+            _log.error("%s cannot be started again: %s", old.child.name, error)
+            old.started_at, old.pause = time.monotonic(), pause
+            return
+        fresh.pause = pause
         self._running[key] = fresh
 
     def _restart_router(self) -> None:

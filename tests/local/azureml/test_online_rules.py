@@ -300,6 +300,11 @@ def test_endpoints_serve_again_after_a_restart_and_interrupted_work_is_failed(
     processes = [*family(serving.pid("line", "blue") or 0), *family(serving.router_pid() or 0)]
     # What a kill in the middle of an update leaves in the store.
     server.emulator.store.update("onlineDeployments", "line", "blue", lambda body: with_state(body, "Updating"))
+    # And a deployment whose interpreter somebody has removed meanwhile.
+    store = server.emulator.store
+    spec = {**(store.get("scoringSpecs", "line", "blue") or {}), "deployment": "gone", "interpreter": str(tmp_path / "no-python")}
+    store.put("scoringSpecs", "line", "gone", spec)
+    store.put("onlineDeployments", "line", "gone", with_state(store.get("onlineDeployments", "line", "blue") or {}, "Succeeded"))
     workspace.http.close()
     server.stop()
     assert gone(processes)
@@ -310,7 +315,8 @@ def test_endpoints_serve_again_after_a_restart_and_interrupted_work_is_failed(
     try:
         wait_until(lambda: workspace.score("line").status_code == 200)
         assert workspace.score("line").json()["y"] == 3
-        assert workspace.properties("/onlineEndpoints/line/deployments/blue")["provisioningState"] == "Failed"
+        for name in ("blue", "gone"):
+            assert workspace.properties(f"/onlineEndpoints/line/deployments/{name}")["provisioningState"] == "Failed"
     finally:
         workspace.http.close()
         server.stop()
