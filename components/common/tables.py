@@ -77,10 +77,13 @@ def columns(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
 def texts(column: pa.ChunkedArray) -> list[str | None]:
     """A column's values as text: 1 and 1.0 are both `1`, true is `true`. Used for targets and ids."""
     if kind(column.type) == "numeric":
-        return [
-            None if value is None else f"{value:.17g}" if isinstance(value, float) else str(value) for value in column.to_pylist()
-        ]
+        return [None if value is None else _number_text(value) for value in column.to_pylist()]
     return pc.cast(column, pa.string()).to_pylist()
+
+
+def _number_text(value: float) -> str:
+    # The same id or class is 1 in one file and 1.0 in another as soon as one value is missing.
+    return str(int(value)) if value == value and float(value).is_integer() else str(value)
 
 
 def labels(target: pa.ChunkedArray, positive_value: str) -> np.ndarray:

@@ -134,3 +134,19 @@ def test_parquet_and_csv_of_the_same_columns_go_together(tmp_path: Path) -> None
     (tmp_path / "raw.csv").write_bytes(GOOD)
     jobs.script(PARQUET, tmp_path / "raw.csv", tmp_path / "b.parquet")
     assert problems(tmp_path, {"a.csv": GOOD, "b.parquet": (tmp_path / "b.parquet").read_bytes()}, ids=("customer",)) == []
+
+
+TEXTS = """
+import json
+import pyarrow as pa
+from tables import labels, texts
+columns = [pa.chunked_array([values]) for values in ([1, 2, None], [1.0, 0.1, None], [True, False, None], ["1", "x", None])]
+known = [labels(columns[1], "1").tolist()[:2], labels(columns[2], "True").tolist()[:2]]
+print(json.dumps([texts(column) for column in columns] + known))
+"""
+
+
+def test_targets_and_ids_are_compared_as_text_whatever_their_type() -> None:
+    found = json.loads(jobs.script(TEXTS))
+    assert found[:4] == [["1", "2", None], ["1", "0.1", None], ["true", "false", None], ["1", "x", None]]
+    assert found[4:] == [[1.0, 0.0], [1.0, 0.0]]
