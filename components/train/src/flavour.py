@@ -45,6 +45,10 @@ def save_model(booster: xgboost.Booster, description: Mapping[str, Any], folder:
 
 
 def signature(description: Mapping[str, Any]) -> ModelSignature:
-    """Raw columns in, one double out. Numbers are doubles: MLflow refuses CSV and JSON numbers for a 32-bit signature."""
+    """Raw columns in, one double out.
+
+    Numbers are doubles: MLflow refuses CSV and JSON numbers for a 32-bit signature, and a whole-number column cannot hold a null.
+    A DataFrame's int64 columns must be cast to float by the caller, since MLflow takes that for an unsafe conversion.
+    """
     inputs = [ColSpec(TYPES[column["kind"]], column["name"]) for column in description["columns"]]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double)]))
