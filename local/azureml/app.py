@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ from local.azureml.store import MissingDocumentError
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
+
+_log = logging.getLogger(__name__)
 
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
@@ -88,6 +91,10 @@ def build_app(emulator: Emulator) -> Starlette:
             return _response(Answer(error.body, error.status, error.headers))
         except MissingDocumentError as error:
             return _response(Answer(AzureError(404, "UserError", str(error)).body, 404))
+        except Exception as error:  # noqa: BLE001
+            # A bug, or Azurite that is not there: the client gets Azure's shape of it, the log keeps the traceback.
+            _log.exception("%s %s failed", request.method, request.url.path)
+            return _response(Answer(AzureError(500, "InternalServerError", f"{type(error).__name__}: {error}").body, 500))
 
     methods = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD"]
     return Starlette(routes=[StarletteRoute("/{path:path}", endpoint, methods=methods)])

@@ -185,3 +185,16 @@ def test_paths_are_compared_without_regard_to_case_and_names_keep_theirs(
     base = emulator.base_url + emulator.workspace_id.upper()
     assert put(http, f"{base}/DATA/{asset}/VERSIONS/v1", DATA).status_code == 201
     assert http.get(f"/data/{asset}/versions/v1").json()["id"] == f"{emulator.workspace_id}/data/{asset}/versions/v1"
+
+
+def test_a_fault_of_the_emulator_is_a_500_in_azures_shape_and_in_the_log(
+    http: httpx.Client, emulator: Emulator, name: Name, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise ConnectionError("Azurite is not there")
+
+    monkeypatch.setattr(emulator.storage, "create_container", unreachable)
+    status, code, message = error(http.post(f"/codes/{name('c')}/versions/1/startPendingUpload", json={}))
+    assert (status, code) == (500, "InternalServerError")
+    assert "Azurite is not there" in message
+    assert "Azurite is not there" in caplog.text
