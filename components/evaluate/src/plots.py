@@ -73,13 +73,18 @@ def _gain(path: Path, gain: dict[str, float], title: str) -> Path:
     total = sum(gain.values()) or 1.0
     figure = Figure(figsize=(7, 1.4 + 0.32 * max(len(top), 3)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    bars = axes.barh([name[:40] for name, _ in top], [value / total for _, value in top], color=BLUE, height=0.65)
+    bars = axes.barh([_short(name) for name, _ in top], [value / total for _, value in top], color=BLUE, height=0.65)
     axes.bar_label(bars, fmt=lambda value: f"{value:.1%}", padding=4, fontsize=9, color=INK)
     axes.set_xlim(0, 1.12 * max((value / total for _, value in top), default=1.0))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _style(axes, title, "What the trees use", "Share of the total gain", "")
     axes.grid(visible=False, axis="y")
     return _save(figure, path)
+
+
+def _short(name: str) -> str:
+    # Longer labels would squeeze the bars until the title no longer fits above them.
+    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def _square(title: str, name: str, across: str, up: str) -> tuple[Figure, Axes]:
