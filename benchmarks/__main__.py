@@ -22,7 +22,9 @@ BENCHMARKS = {
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help=f"Which ones; all when left out. One of: {', '.join(BENCHMARKS)}.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help=f"Which ones; all when left out. One of: {', '.join(BENCHMARKS)}.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Run benchmarks. Each figure is a ratio measured in this run; absolute times are only told beside it."""

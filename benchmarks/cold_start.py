@@ -22,4 +22,6 @@ def _process(statement: str) -> None:
 def run() -> list[Comparison]:
     app, alone = alternate(lambda: _process("import function_app"), lambda: _process("import azure.functions"), runs=RUNS)
     ratio = statistics.median(app) / statistics.median(alone)
-    return [Comparison("import function_app", ratio, 1.5, "at most", "x", spread(app), "import azure.functions: " + spread(alone))]
+    return [
+        Comparison("import function_app", ratio, 1.5, "at most", "x", spread(app), "import azure.functions: " + spread(alone))
+    ]

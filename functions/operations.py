@@ -17,7 +17,7 @@ def sweep_active_keys(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the b
 
 
 @blueprint.function_name("show_status")
-@blueprint.route(route="status", methods=["GET"])
+@blueprint.route(route="status", methods=["GET"], trigger_arg_name="request")
 def show_status(request: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name is the contract
     """GET /api/status: the state of every data asset, model and rollout as JSON."""
     return func.HttpResponse(json.dumps(operations.status(bootstrap.services()), indent=1), mimetype="application/json")

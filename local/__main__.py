@@ -16,7 +16,9 @@ from rich.console import Console
 from local.layout import Ports, StackEnvironment
 from local.stack import Stack, StackError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Tidegate's local stack: everything that Azure is, on this machine.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Tidegate's local stack: everything that Azure is, on this machine."
+)
 State = Annotated[Path, typer.Option(help="Folder that holds everything the stack keeps.")]
 DEFAULT_STATE = Path(".state")
 
@@ -51,7 +53,7 @@ def up(
     state: State = DEFAULT_STATE,
     config: Annotated[Path, typer.Option(help="What to watch and how.")] = Path("tidegate.yaml"),
     free_ports: Annotated[bool, typer.Option(help="Take ports that are free instead of the usual ones.")] = False,
-    pace: Annotated[str, typer.Option(help="How long Azure's transitions take: immediate, or realistic:SCALE.")] = "immediate",
+    pace: Annotated[float, typer.Option(min=0, help="Length of Azure ML's transitions: 0 immediate, 1 as slow as Azure.")] = 0.0,
 ) -> None:
     """Start the whole stack and keep it up until Ctrl-C."""
     console = Console(stderr=True)
@@ -59,7 +61,10 @@ def up(
     try:
         environment = StackEnvironment.prepare(state, Ports.free() if free_ports else Ports(), config)
         stack = Stack(
-            environment, watched=watched_containers(config), pace=pace, report=lambda name, address: console.print(f"  {name:<12} {address}")
+            environment,
+            watched=watched_containers(config),
+            pace=pace,
+            report=lambda name, address: console.print(f"  {name:<12} {address}"),
         )
         with stack:
             _tell(console, state)
@@ -92,7 +97,9 @@ def env(state: State = DEFAULT_STATE) -> None:
 @app.command()
 def upload(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file.")],
-    target: Annotated[str, typer.Argument(help="CONTAINER/NAME in the stack's storage; a name that ends with / keeps the file's own.")],
+    target: Annotated[
+        str, typer.Argument(help="CONTAINER/NAME in the stack's storage; a name that ends with / keeps the file's own.")
+    ],
     state: State = DEFAULT_STATE,
 ) -> None:
     """Upload a file to a container of the running stack."""

@@ -54,12 +54,18 @@ class StackEnvironment:
         """Make (or read back) the certificates and the identity header of a state folder."""
         state = state.resolve()
         state.mkdir(parents=True, exist_ok=True)
+        state.chmod(0o700)  # logs, keys and data: for this user alone
         header_file = state / "identity" / "header"
         if not header_file.exists():
             header_file.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(header_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(24))
         return cls(state, ports, header_file.read_text(), ensure_certificates(state / "certificates"), config.resolve())
+
+    @property
+    def signing_key(self) -> Path:
+        """The key file of the stack's token issuer."""
+        return self.state / "identity" / "signing.key"
 
     @property
     def base_url(self) -> str:

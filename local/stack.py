@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -62,19 +63,22 @@ class _StateCredential:
 
 
 class Stack:
-    """A context manager: `with Stack(environment) as stack`. `report(name, address)` is called as each part stands."""
+    """A context manager: `with Stack(environment) as stack`. `report(name, address)` is called as each part stands.
+
+    `pace` is the length of Azure ML's transitions (0 immediate, 1 as slow as Azure); `retry_scale` multiplies Event Grid's waits.
+    """
 
     def __init__(
         self,
         environment: StackEnvironment,
         *,
         watched: list[str],
-        pace: str = "immediate",
-        time_scale: float = 1.0,
+        pace: float = 0.0,
+        retry_scale: float = 1.0,
         report: Callable[[str, str], None] = lambda _name, _address: None,
     ) -> None:
         self.environment = environment
-        self._watched, self._pace, self._time_scale, self._report = watched, pace, time_scale, report
+        self._watched, self._pace, self._retry_scale, self._report = watched, pace, retry_scale, report
         self._children: list[Child] = []
         self._lock: IO[str] | None = None
         self._observer: Observer | None = None
@@ -103,7 +107,9 @@ class Stack:
         env = self.environment
         started = time.monotonic()
         self._start_azurite()
-        self._start("eventgrid", [*_module("local.eventgrid"), *self._eventgrid_options()], env.ports.eventgrid, env.eventgrid_url)
+        self._start(
+            "eventgrid", [*_module("local.eventgrid"), *self._eventgrid_options()], env.ports.eventgrid, env.eventgrid_url
+        )
         grid = EventGridClient(env.eventgrid_url)
         storage = grid.create_topic("storage", topic_type="Microsoft.Storage.StorageAccounts", source=env.storage_account_id)
         workspace = grid.create_topic(
@@ -111,8 +117,9 @@ class Stack:
         )
         self._start_azureml(workspace)
         self._start_host()
-        self._start_watcher(storage)
+        # In this order: an event that is published before its subscription is there is nobody's.
         self._subscribe(grid)
+        self._start_watcher(storage)
         grid.close()
         env.save()
         self._report("ready", f"{time.monotonic() - started:.1f} s")
@@ -138,10 +145,8 @@ class Stack:
     def upload(self, container: str, name: str, content: bytes | str) -> None:
         """Put a file into a container of Azurite (made when missing), as a user's own tool would."""
         client = self._blobs().get_container_client(container)
-        try:
+        with contextlib.suppress(ResourceExistsError):
             client.create_container()
-        except ResourceExistsError:
-            pass
         client.upload_blob(name, content, overwrite=True, content_settings=ContentSettings(content_type="text/csv"))
 
     def delivered(self, topic: str, subscription: str) -> int:
@@ -156,7 +161,7 @@ class Stack:
         )
 
     def _issuer(self) -> TokenIssuer:
-        return TokenIssuer(self.environment.state / "identity" / "signing.key")
+        return TokenIssuer(self.environment.signing_key)
 
     def _take_lock(self) -> None:
         self._lock = (self.environment.state / "lock").open("w")
@@ -164,7 +169,7 @@ class Stack:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise StackError(
-                f"Another stack runs on {self.environment.state}. Stop it first (Ctrl-C there), or name another folder with --state."
+                f"Another stack runs on {self.environment.state}. Stop it first (Ctrl-C there), or take another folder: --state."
             ) from None
 
     def _refuse_taken_ports(self) -> None:
@@ -208,9 +213,20 @@ class Stack:
     def _eventgrid_options(self) -> list[str]:
         env = self.environment
         return [
-            "--state", str(env.state / "eventgrid"), "--port", str(env.ports.eventgrid), "--time-scale", str(self._time_scale),
-            "--blob-url", env.blob_url, "--identity-key", str(env.state / "identity" / "signing.key"), "--ca", str(env.certificates.bundle),
+            "--state", str(env.state / "eventgrid"), "--port", str(env.ports.eventgrid), "--time-scale", str(self._retry_scale),
+            "--blob-url", env.blob_url, "--identity-key", str(env.signing_key), "--ca", str(env.certificates.bundle),
         ]  # fmt: skip
+
+    def _start_azureml(self, topic: TopicAccess) -> None:
+        """The emulator starts MLflow and the scoring router itself."""
+        env, ports = self.environment, self.environment.ports
+        command = [
+            *_module("local.azureml"), "--state", str(env.state), "--port", str(ports.azureml),
+            "--router-port", str(ports.router), "--blob-url", env.blob_url, "--mlflow-port", str(ports.mlflow), "--time-scale", str(self._pace),
+            "--event-topic-url", topic.endpoint, "--no-print-env",
+        ]  # fmt: skip
+        self._start("azureml", command, ports.azureml, env.base_url, TIDEGATE_EVENT_TOPIC_KEY=topic.key)
+        self._report("mlflow", env.mlflow_url)
 
     def _start_host(self) -> None:
         env = self.environment
@@ -224,15 +240,17 @@ class Stack:
         env = self.environment
         command = [
             *_module("local.storage.watcher"), "--state", str(env.state / "watcher"), "--blob-url", env.blob_url,
-            "--topic-url", topic.endpoint, "--identity-key", str(env.state / "identity" / "signing.key"), "--ca", str(env.certificates.bundle),
+            "--topic-url", topic.endpoint, "--identity-key", str(env.signing_key), "--ca", str(env.certificates.bundle),
         ]  # fmt: skip
         for container in self._watched:
             command += ["--container", container]
-        child = Child(
-            "watcher", command, log=env.state / "logs" / "watcher.log", cwd=ROOT,
-            env={**_inherited(), **env.azure_variables(), "TIDEGATE_WATCHER_TOPIC_KEY": topic.key},
-        )  # fmt: skip
+        log = env.state / "logs" / "watcher.log"
+        log.unlink(missing_ok=True)
+        variables = {**_inherited(), **env.azure_variables(), "TIDEGATE_WATCHER_TOPIC_KEY": topic.key}
+        child = Child("watcher", command, log=log, cwd=ROOT, env=variables)
         self._children.append(child)
+        # What is uploaded before its first look counts as there already.
+        child.wait_until(lambda: tail(log, 1).endswith("watching"))
 
     def _subscribe(self, grid: EventGridClient) -> None:
         """The three event subscriptions of docs/how-to/deploy-to-azure.md, to the host's webhook."""

@@ -39,13 +39,13 @@ def connect(environment: Mapping[str, str]) -> Services:
 
     settings = Settings.from_mapping(environment)
     # The host's working directory is not promised to be the app's folder.
-    path = Path(__file__).resolve().parents[1] / settings.config
+    app = Path(__file__).resolve().parents[1]
     return Services(
-        config=config.load(path),
+        config=config.load(app / settings.config),
         ledger=BlobLedger(settings.storage_blob_url, settings.ledger_container, credential),
         queue=StorageWorkQueue(settings.storage_queue_url, credential),
         containers=BlobContainers(settings.data_blob_url, credential),
-        workspace=AzureMLWorkspace(settings, path.parent, credential),
+        workspace=AzureMLWorkspace(settings, app, credential),
         evidence=AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential),
         ledger_container=settings.ledger_container,
     )

@@ -182,7 +182,7 @@ class Model(Section):
 
     data_asset: AssetName
     pipeline: NonEmpty = "components/pipelines/train.yml"
-    """The Azure ML pipeline that trains it, relative to this file."""
+    """The Azure ML pipeline that trains it, relative to the app's folder."""
 
     target: Target
     id_columns: tuple[NonEmpty, ...] = ()

@@ -38,7 +38,9 @@ def main(
             try:
                 with stages.running(STACK) as stage:
                     stack.start()
-                    stage.detail = f"control plane {environment.base_url}, host {environment.host_url}, MLflow {environment.mlflow_url}"
+                    stage.detail = (
+                        f"control plane {environment.base_url}, host {environment.host_url}, MLflow {environment.mlflow_url}"
+                    )
                 story = Story(stack, stages, rows=rows, patience=patience)
                 outcome = story.tell()
             finally:

@@ -60,6 +60,8 @@ class Stages:
         deadline = time.monotonic() + within
         while not happened():
             if time.monotonic() > deadline:
-                raise StoryStopped(f"'{stage.title}' did not happen within {within:.0f} s. Last seen: {stage.detail or 'nothing'}. Look at: {look_at}")
+                raise StoryStopped(
+                    f"'{stage.title}' did not happen within {within:.0f} s. Last seen: {stage.detail or 'nothing'}. Look at: {look_at}"
+                )
             self.refresh()
             time.sleep(0.15)

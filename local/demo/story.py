@@ -43,7 +43,9 @@ class Outcome:
 class Story:
     """Tells the story against a running stack. `months` are the two files, in order; `patience` stretches every deadline."""
 
-    def __init__(self, stack: Stack, stages: Stages, *, months: tuple[int, int] = (1, 2), rows: int | None = None, patience: float = 1.0) -> None:
+    def __init__(
+        self, stack: Stack, stages: Stages, *, months: tuple[int, int] = (1, 2), rows: int | None = None, patience: float = 1.0
+    ) -> None:
         self._stack, self._stages = stack, stages
         self._months, self._rows, self._patience = months, rows, patience
         self._world: Observer = stack.observer
@@ -96,7 +98,7 @@ class Story:
             content = flights_file(month, self._rows)
             name = f"incoming/flights-2013-{month:02d}.csv"
             self._stack.upload(DATA_ASSET, name, content)
-            stage.detail = f"{DATA_ASSET}/{name}: {content.count(chr(10)) - 1:,} flights"
+            stage.detail = f"{DATA_ASSET}/{name}: {len(content.splitlines()) - 1:,} flights"
 
     def _event(self, title: str, number: int) -> None:
         with self._stages.running(title) as stage:
@@ -214,7 +216,9 @@ class Story:
         seen = sum(count for (at, who), count in traffic.answered.items() if who == outcome.candidate)
         stage.detail = f"{' → '.join(f'{step} %' for step in outcome.ramp)}; {outcome.candidate} has answered {seen} requests"
         if len(outcome.ramp) > 1 and outcome.ramp[-1] < outcome.ramp[-2]:
-            raise StoryStopped(f"'{stage.title}': {outcome.candidate} was rolled back to {weight} %. The decision is in the ledger.")
+            raise StoryStopped(
+                f"'{stage.title}': {outcome.candidate} was rolled back to {weight} %. The decision is in the ledger."
+            )
         return weight == 100
 
     def _archived(self, stage: Stage) -> bool:

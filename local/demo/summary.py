@@ -13,7 +13,12 @@ from local.demo.traffic import Traffic
 from local.demo.view import bar
 from local.observe import Model
 
-_METRICS = {"auc": "AUC", "average_precision": "average precision", "log_loss": "log loss", "calibration_error": "calibration error"}
+_METRICS = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+}
 
 
 def print_summary(console: Console, stages: Stages, outcome: Outcome) -> None:
@@ -36,7 +41,9 @@ def _models(models: list[Model]) -> Table:
 
 
 def _traffic(traffic: Traffic, outcome: Outcome) -> Table:
-    table = Table("new deployment at", outcome.stable, outcome.candidate, "its share", title="Requests answered", title_justify="left")
+    table = Table(
+        "new deployment at", outcome.stable, outcome.candidate, "its share", title="Requests answered", title_justify="left"
+    )
     for weight in RAMP:
         old, new = traffic.answered[(weight, outcome.stable)], traffic.answered[(weight, outcome.candidate)]
         share = f"{100 * new / (old + new):.0f} %" if old + new else ""

@@ -40,7 +40,11 @@ class DemoView:
         for stage in self._stages.all:
             if stage.state in ("done", "failed") and stage.title not in self._printed:
                 self._printed.add(stage.title)
-                self._console.print(f"{_MARKS[stage.state][0]} {stage.title}: {stage.detail} ({stage.seconds:.1f} s)", markup=False, highlight=False)
+                self._console.print(
+                    f"{_MARKS[stage.state][0]} {stage.title}: {stage.detail} ({stage.seconds:.1f} s)",
+                    markup=False,
+                    highlight=False,
+                )
 
     def _draw(self) -> Group:
         table = Table.grid(padding=(0, 1))

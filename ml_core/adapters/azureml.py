@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_core.adapters.azureml_states import deployment_state, job_error, model_version
+from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, word
 from ml_core.adapters.failures import told_as
 from ml_core.adapters.scoring import score_by
 from ml_core.ports import DeploymentSpec, EndpointState, JobState, ModelVersion, TrainingJob
@@ -24,7 +24,7 @@ _NO_SCHEMA = "http://["
 
 
 class AzureMLWorkspace:
-    """Implements `Workspace`. `root` is the folder of tidegate.yaml: pipelines and components are found from there."""
+    """Implements `Workspace`. `root` is the app's folder: pipelines and components are found from there."""
 
     def __init__(self, settings: Settings, root: Path, credential: Callable[[], TokenCredential]) -> None:
         self._settings, self._root, self._credential = settings, root, credential
@@ -65,15 +65,18 @@ class AzureMLWorkspace:
     # ---- training -----------------------------------------------------------------------------------------------------
 
     def submit_training(self, job: TrainingJob) -> None:
-        from azure.ai.ml import Input, load_job
-        from azure.ai.ml.constants import AssetTypes, InputOutputModes
+        from azure.ai.ml import load_job
 
         with told_as(f"submit the job {job.name}"):
             if self._found(lambda: self._client.jobs.get(job.name)) is not None:
                 return
-            pipeline: Any = load_job(self._root / job.pipeline)
-            pipeline.name, pipeline.display_name = job.name, job.name
-            pipeline.experiment_name = f"tidegate-{job.model}"
+            values: dict[str, Any] = {"data_asset": job.data_asset, "data_version": job.data_version, "model_name": job.model}
+            values |= {"cause": job.cause, **job.inputs}
+            # Overrides of the YAML, not attributes of the loaded job: the SDK turns only the former into job inputs.
+            changes = [{f"inputs.{name}": value} for name, value in values.items()]
+            changes += [{"inputs.data.path": f"azureml:{job.data_asset}:{job.data_version}"}, {"name": job.name}]
+            pipeline: Any = load_job(self._root / job.pipeline, params_override=changes)
+            pipeline.display_name, pipeline.experiment_name = job.name, f"tidegate-{job.model}"
             pipeline.tags = {
                 **(pipeline.tags or {}),
                 "tidegate.model": job.model,
@@ -81,11 +84,6 @@ class AzureMLWorkspace:
                 "tidegate.data_version": job.data_version,
                 "tidegate.cause": job.cause,
             }
-            data = f"azureml:{job.data_asset}:{job.data_version}"
-            pipeline.inputs["data"] = Input(type=AssetTypes.MLTABLE, path=data, mode=InputOutputModes.RO_MOUNT)
-            own = {"data_asset": job.data_asset, "data_version": job.data_version, "model_name": job.model, "cause": job.cause}
-            for name, value in {**own, **job.inputs}.items():
-                pipeline.inputs[name] = value
             self._client.jobs.create_or_update(pipeline)
 
     def job(self, name: str) -> JobState | None:
@@ -93,7 +91,7 @@ class AzureMLWorkspace:
             job = self._found(lambda: self._client.jobs.get(name))
             if job is None:
                 return None
-            status = str(job.status)
+            status = word(job.status)
             return JobState(name, status, job_error(job) if status == "Failed" else "")
 
     # ---- models -------------------------------------------------------------------------------------------------------
@@ -119,7 +117,7 @@ class AzureMLWorkspace:
                 return None
             deployments = [deployment_state(found) for found in self._client.online_deployments.list(name)]
             traffic = {slot: int(weight) for slot, weight in (endpoint.traffic or {}).items()}
-            return EndpointState(name, str(endpoint.provisioning_state), traffic, {state.name: state for state in deployments})
+            return EndpointState(name, word(endpoint.provisioning_state), traffic, {state.name: state for state in deployments})
 
     def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
         from azure.ai.ml.entities import ManagedOnlineEndpoint

@@ -23,10 +23,15 @@ def deployment_state(deployment: Any) -> DeploymentState:
     found = _MODEL_ID.search(model)
     if found:
         model = f"{found['name']}:{found['version']}"
-    return DeploymentState(str(deployment.name), model, str(deployment.provisioning_state))
+    return DeploymentState(str(deployment.name), model, word(deployment.provisioning_state))
 
 
 def job_error(job: Any) -> str:
     """Why a job failed, as far as the job's own document tells; the studio's link otherwise."""
     properties = {str(key): str(value) for key, value in (job.properties or {}).items()}
     return properties.get("azureml.error") or properties.get("error") or f"see {job.studio_url or 'the job in the studio'}"
+
+
+def word(value: object) -> str:
+    """The service's own word for a state: the SDK answers some as text, some as an enumeration whose `str` is its Python name."""
+    return str(getattr(value, "value", value))
