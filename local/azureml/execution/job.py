@@ -11,7 +11,8 @@ from azure.core.exceptions import AzureError as StorageError
 
 from local.azureml.execution.plan import Plan
 from local.azureml.execution.runs import Run, failure
-from local.azureml.execution.step import StepRun, Tracked, Workshop, artifact_uri, end_tracking
+from local.azureml.execution.step import StepRun, Workshop, artifact_uri, end_tracking
+from local.azureml.execution.tracking import JobTracking
 
 PIPELINE_LOG = "logs/azureml/executionlogs.txt"
 
@@ -33,7 +34,8 @@ class JobRun:
         self._rooms, self._afterwards = rooms, afterwards
         self._is_pipeline = root["runId"] not in {run["runId"] for run in step_runs.values()}
         self._canceled = threading.Event()
-        self._tracked: dict[str, Future[Tracked]] = {}
+        names = {run["runId"]: str(run["displayName"]) for run in [root, *step_runs.values()]}
+        self._tracked = JobTracking(shop.tracking, root["experimentName"], root["tags"], root["runId"], names)
         self._steps: dict[str, StepRun] = {}
         self._step_runs = step_runs
         self._status: dict[str, str] = {}
@@ -73,17 +75,8 @@ class JobRun:
             pace.wait("job.preparing", self._canceled)
 
     def _begin_tracking(self) -> None:
-        """MLflow runs are made beside the steps, in the order in which they will be needed."""
-        root = self._afterwards.submit(self._track, self._root["displayName"], None, self._root["runId"])
-        self._tracked[self._root["runId"]] = root
-        for run in self._step_runs.values():
-            if run["runId"] != self._root["runId"]:
-                self._tracked[run["runId"]] = self._afterwards.submit(self._track, run["displayName"], root, run["runId"])
-
-    def _track(self, name: str, parent: Future[Tracked] | None, run_id: str) -> Tracked:
-        above = parent.result() if parent is not None else None
-        tags = {**self._root["tags"], "azureml.runId": run_id}
-        return self._shop.tracking.create_run(self._root["experimentName"], name, parent=above[1] if above else None, tags=tags)
+        first = [self._step_runs[name]["runId"] for name, step in self._plan.steps.items() if not step.needs]
+        self._loose.append(self._afterwards.submit(self._tracked.make, first))
 
     def _run_steps(self) -> None:
         waiting, running = dict(self._plan.steps), dict[Future[str], str]()
@@ -148,13 +141,16 @@ class JobRun:
             if step in self._steps
         }
         self._shop.runs.change(run_id, {"outputs": outputs})
-        self._settle_loose_ends()
         self._note(f"{run_id} ended: {status}")
+        self._loose.append(self._afterwards.submit(self._store_log, run_id))
+        self._settle_loose_ends()
+        self._shop.runs.set_status(run_id, status, **({"error": failure(error)} if error else {}))
+        end_tracking(self._shop.tracking, self._tracked[run_id], status)
+
+    def _store_log(self, run_id: str) -> None:
         storage = self._shop.emulator.storage
         target = storage.resolve(artifact_uri(run_id, PIPELINE_LOG))
         storage.upload_folder(self.log, target.container, target.path)
-        self._shop.runs.set_status(run_id, status, **({"error": failure(error)} if error else {}))
-        end_tracking(self._shop.tracking, self._tracked[run_id], status)
 
     def _name_of(self, step: str, parent_output: str) -> str:
         outputs = self._plan.steps[step].outputs

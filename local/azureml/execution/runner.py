@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -77,6 +78,10 @@ class JobRunner:
             running = self._jobs.get(name)
         if running is not None:
             running[0].cancel()
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Let the training environment's parent import `modules` in the background, so that the first job need not."""
+        self.processes.parent(default_interpreter()).warm(modules)
 
     def wait(self, name: str, timeout: float | None = None) -> bool:
         """True when the job has ended and everything of it is stored."""

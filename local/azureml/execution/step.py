@@ -31,7 +31,8 @@ LOG = "user_logs/std_log.txt"
 _TAIL_LINES = 20
 _GRACE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
-Tracked = tuple[str, str] | None
+Tracked = tuple[str, str]
+"""(experiment id, run id) in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class StepRun:
         if self.canceled.is_set():
             raise StepCanceledError
 
-    def _tracked(self) -> Tracked:
+    def _tracked(self) -> Tracked | None:
         try:
             return self.tracked.result()
         except TrackingError as error:
@@ -240,14 +241,12 @@ def artifact_uri(run_id: str, path: str) -> str:
 
 def end_tracking(tracking: Tracking, tracked: Future[Tracked], status: str) -> None:
     """End the MLflow run, when there is one; that it could not be ended must not change what the job came to."""
-    if tracked.cancelled() or tracked.exception() is not None:
-        return
-    found = tracked.result()
-    if found is not None:
+    if tracked.exception() is None:
+        run_id = tracked.result()[1]
         try:
-            tracking.end_run(found[1], status)
+            tracking.end_run(run_id, status)
         except TrackingError as error:
-            _log.warning("the MLflow run %s stays open: %s", found[1], error)
+            _log.warning("the MLflow run %s stays open: %s", run_id, error)
 
 
 def _ending(status: int | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,6 +51,9 @@ class Tracking:
         }
         return experiment_id, str(self._post("runs/create", body)["run"]["info"]["run_id"])
 
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        self._post("runs/set-tag", {"run_id": run_id, "key": key, "value": value})
+
     def end_run(self, run_id: str, status: str) -> None:
         """`status` as the job's: Completed, Failed or Canceled."""
         self._post("runs/update", {"run_id": run_id, "status": _STATUS[status], "end_time": int(time.time() * 1000)})
@@ -68,6 +72,42 @@ class Tracking:
             return self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise TrackingError(f"the MLflow server at {self.url} does not answer: {error}") from error
+
+
+class JobTracking:
+    """The MLflow runs of one job and its steps, made beside the job: a step waits for its own run only."""
+
+    def __init__(self, tracking: Tracking, experiment: str, tags: Mapping[str, str], root: str, names: Mapping[str, str]) -> None:
+        """`names`: run id -> display name, of the job (`root`) and of its steps in their order."""
+        self._tracking, self._experiment, self._tags, self._root, self._names = tracking, experiment, tags, root, names
+        self._made: dict[str, Future[tuple[str, str]]] = {run_id: Future() for run_id in names}
+
+    def __getitem__(self, run_id: str) -> Future[tuple[str, str]]:
+        """Of (experiment id, run id) in MLflow; its exception is a TrackingError."""
+        return self._made[run_id]
+
+    def make(self, first: Sequence[str]) -> None:
+        """Make them all. `first`: the steps that wait already; they are told their parent last, when nobody waits any more."""
+        try:
+            for run_id in first:
+                self._make(run_id, None)
+            above = self._make(self._root, None)
+            for run_id in self._names:
+                self._make(run_id, above)
+            for run_id in first:
+                if run_id != self._root:
+                    self._tracking.set_tag(self._made[run_id].result()[1], "mlflow.parentRunId", above)
+        except TrackingError as error:
+            for future in self._made.values():
+                if not future.done():
+                    future.set_exception(error)
+
+    def _make(self, run_id: str, parent: str | None) -> str:
+        future = self._made[run_id]
+        if not future.done():
+            tags = {**self._tags, "azureml.runId": run_id}
+            future.set_result(self._tracking.create_run(self._experiment, self._names[run_id], parent=parent, tags=tags))
+        return future.result()[1]
 
 
 def _checked(answer: httpx.Response) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,10 +92,10 @@ class WarmedParent:
         self._start(running)
         return running
 
-    def warm(self) -> None:
-        """Start the parent and let it import what it learned, in the background."""
+    def warm(self, modules: Sequence[str] = ()) -> None:
+        """Start the parent and let it import what it learned, and `modules`, in the background."""
         with self._lock:
-            self._connected()
+            self._connected().send({"preload": list(modules)})
 
     @property
     def learned(self) -> list[str]:

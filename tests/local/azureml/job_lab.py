@@ -18,6 +18,7 @@ from local.azureml.call import Answer, Call
 from local.azureml.emulator import Emulator, EmulatorSettings
 from local.azureml.execution.runner import JobRunner
 from local.azureml.execution.runs import Run
+from local.azureml.server import Server
 from local.processes import free_port
 
 WAIT_SECONDS = 60.0
@@ -73,7 +74,10 @@ class Topic:
 class Lab:
     """Registers components, submits pipelines of them, waits for their end."""
 
-    def __init__(self, state: Path, certificates: Path, blob_url: str, *, mlflow_url: str | None = None) -> None:
+    def __init__(
+        self, state: Path, certificates: Path, blob_url: str, *, mlflow_url: str | None = None, serve: bool = False
+    ) -> None:
+        """`serve`: with HTTP in front too, for steps that ask the emulator itself (azureml-mlflow does when it is imported)."""
         self.topic = Topic()
         if not (state / "certificates").exists():
             shutil.copytree(certificates, state / "certificates")
@@ -86,17 +90,25 @@ class Lab:
             identity_header="header",
             event_topic_url=self.topic.url,
         )
+        self._serve = serve
         self.start()
 
     def start(self) -> None:
         self.emulator = Emulator(self.settings)
-        self.emulator.open()
+        self._server = Server(self.emulator) if self._serve else None
+        if self._server is not None:
+            self._server.start()
+        else:
+            self.emulator.open()
         self.runner: JobRunner = self.emulator.jobs
         self._handlers = {route.method + route.path: route.handler for route in jobs.routes(self.emulator)}
         self.emulator.store.put("environments", "plain", "1", {"properties": {"image": "python"}})
 
     def close(self) -> None:
-        self.emulator.close()
+        if self._server is not None:
+            self._server.stop()
+        else:
+            self.emulator.close()
         self.topic.close()
 
     def id(self, kind: str, name: str, version: str = "1") -> str:

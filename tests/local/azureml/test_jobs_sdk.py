@@ -199,7 +199,7 @@ def test_what_the_server_refuses_reaches_the_caller(client: MLClient, two_steps:
         client.jobs.get("no-such-job")
     name = submit(client, two_steps, unique("fixed")).name
     until_ended(client, name)
-    two_steps.jobs["train"].inputs["rate"] = 0.25
+    two_steps.settings.continue_on_step_failure = True
     with pytest.raises(HttpResponseError, match="definition cannot be changed"):
         client.jobs.create_or_update(two_steps)
 

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 def lab(
     tmp_path_factory: pytest.TempPathFactory, state: Path, certificates: Certificates, azurite: Azurite, server: MlflowServer
 ) -> Iterator[Lab]:
-    lab = Lab(tmp_path_factory.mktemp("lab"), state / "certificates", azurite.blob_url, mlflow_url=server.url)
+    lab = Lab(tmp_path_factory.mktemp("lab"), state / "certificates", azurite.blob_url, mlflow_url=server.url, serve=True)
     yield lab
     lab.close()
 

@@ -176,6 +176,11 @@ def test_what_was_learned_survives_a_restart(bench: Bench) -> None:
     again.parent.close()
 
 
+def test_a_parent_can_be_told_what_to_import_before_the_first_step(bench: Bench) -> None:
+    bench.parent.warm(["yaml", "no_such_module"])
+    assert bench.run("import sys; print('yaml' in sys.modules)") == (0, "True\n")
+
+
 def test_a_module_that_starts_a_thread_is_never_preloaded_and_harms_no_step(bench: Bench, tmp_path: Path) -> None:
     package = tmp_path / "site-packages" / "threaded"
     package.mkdir(parents=True)
