@@ -56,7 +56,8 @@ def link(conda_file: Path, environment: Path, folder: Path = ENVIRONMENTS) -> Pa
 
 
 def _python_of(environment: Path, purpose: str) -> Path:
-    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    # Through the link, so that one environment is one warmed parent; not through python's own link, which leaves the environment.
+    python = environment.resolve() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         raise EnvironmentMissing(
             f"No local Python stands for {purpose}: {environment.parent.name}/{environment.name} is missing. Run `make setup`."

@@ -33,7 +33,7 @@ def test_a_linked_environment_is_found_and_can_be_replaced(environment: Path, tm
     link(conda, environment, environment.parent)
     made = link(conda, environment, environment.parent)
     assert made.is_symlink()
-    assert interpreter_for(SENT, environment.parent) == made / "bin" / "python"
+    assert interpreter_for(SENT, environment.parent) == environment / "bin" / "python"
 
 
 def test_a_conda_file_without_an_environment_names_the_command_that_makes_one(tmp_path: Path) -> None:
