@@ -137,7 +137,7 @@ class AzureMLWorkspace:
                 endpoint_name=spec.endpoint,
                 model=f"azureml:{spec.model}:{spec.version}",
                 environment=Environment(image=spec.image, conda_file=components / "environment" / "serve.conda.yaml"),
-                code_configuration=CodeConfiguration(code=components / "score", scoring_script="score.py"),
+                code_configuration=CodeConfiguration(code=str(components / "score"), scoring_script="score.py"),
                 instance_type=spec.instance_type,
                 instance_count=spec.instance_count,
                 tags={"tidegate.model": f"{spec.model}:{spec.version}"},
