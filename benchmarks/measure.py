@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the report. `value` is compared with `goal`: `at most` or `at least`; `ours` and `theirs` say what was measured."""
+    """One line of the report. `bound` (at most | at least) says how `value` compares with `goal`; `ours` and `theirs` what was measured."""
 
     name: str
     value: float
@@ -33,7 +33,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def alternate(ours: Callable[[], object], theirs: Callable[[], object], *, runs: int) -> tuple[list[float], list[float]]:
-    """Time both, in turns, `runs` times each, after one unmeasured run of each; returns the seconds of ours and of theirs."""
+    """Time both, in turns, `runs` times each, after one unmeasured run of each; the seconds of ours and of theirs."""
     ours(), theirs()
     taken: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):

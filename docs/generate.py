@@ -23,8 +23,9 @@ def configuration() -> str:
     lines = [
         "# tidegate.yaml",
         "",
-        "Generated from `ml_core/config.py` by `make docs`. What to watch and how; a mistake is refused with file, line, what was found and what was expected.",
-        "The file is named by the setting `TIDEGATE_CONFIG`. Durations are written `30s`, `5m`, `2h`, `1d` or in ISO 8601 (`PT1M`).",
+        "Generated from `ml_core/config.py` by `make docs`. What to watch and how.",
+        "A mistake is refused with file, line, what was found and what was expected.",
+        "The file is named by the setting `TIDEGATE_CONFIG`. Durations are written `30s`, `5m`, `2h`, `1d` or `PT1M` (ISO 8601).",
     ]
     for section, title in _SECTIONS.items():
         lines += ["", f"## {title}", "", _summary(section), "", "| key | type | default | meaning |", "|---|---|---|---|"]

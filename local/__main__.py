@@ -23,7 +23,7 @@ State = Annotated[Path, typer.Option(help="Folder that holds everything the stac
 DEFAULT_STATE = Path(".state")
 
 
-class Stopped(Exception):  # noqa: N818 - not an error
+class Stopped(Exception):
     """SIGTERM or Ctrl-C."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -124,10 +125,11 @@ class Observer:
 
     def models(self) -> list[Model]:
         """All versions of all models, by name and age."""
-        found = []
+        found: list[tuple[str, Model]] = []
         for container in self._list("models"):
-            for row in self._list(f"models/{quote(container['name'])}/versions"):
-                found.append((row["systemData"]["createdAt"], Model(container["name"], row["name"], row["properties"]["tags"])))
+            name = container["name"]
+            rows = self._list(f"models/{quote(name)}/versions")
+            found += [(row["systemData"]["createdAt"], Model(name, row["name"], row["properties"]["tags"])) for row in rows]
         return [model for _, model in sorted(found, key=lambda pair: (pair[1].name, pair[0]))]
 
     def endpoints(self) -> list[Endpoint]:
@@ -159,8 +161,6 @@ def _model_name(asset_id: str) -> str:
 
 
 def _seconds(child: dict[str, Any]) -> float | None:
-    from datetime import UTC, datetime
-
     started, ended = child.get("startTimeUtc"), child.get("endTimeUtc")
     if not started:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -89,19 +90,15 @@ class Child:
     def stop(self, *, grace: float = 5.0) -> None:
         """SIGTERM to the whole process group, SIGKILL after `grace` seconds; reaps the child. Safe to call twice."""
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                pass
             try:
                 self._process.wait(patience)
             except subprocess.TimeoutExpired:
                 continue
             break
-        try:  # grandchildren that ignored SIGTERM
+        with contextlib.suppress(ProcessLookupError):  # grandchildren that ignored SIGTERM
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def port_answers(port: int, host: str = "127.0.0.1") -> bool:

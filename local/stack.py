@@ -6,8 +6,7 @@ import contextlib
 import fcntl
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,7 +15,8 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
-from local.eventgrid.client import EventGridClient, TopicAccess
+from local.azureml.mlflow import MlflowServer
+from local.eventgrid.client import STORAGE_ACCOUNTS, WORKSPACES, EventGridClient, TopicAccess
 from local.host.keys import Keys
 from local.identity import TokenIssuer
 from local.layout import DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, StackEnvironment
@@ -101,28 +101,25 @@ class Stack:
         return self._observer
 
     def start(self) -> None:
-        """Start every part in order of dependence. StackError says what is in the way."""
+        """Start every part, as much side by side as their dependences allow. StackError says what is in the way."""
         self._take_lock()
         self._refuse_taken_ports()
         env = self.environment
-        started = time.monotonic()
+        mlflow = self._spawn_mlflow()  # first, because it takes longest
         self._start_azurite()
-        self._start(
-            "eventgrid", [*_module("local.eventgrid"), *self._eventgrid_options()], env.ports.eventgrid, env.eventgrid_url
-        )
-        grid = EventGridClient(env.eventgrid_url)
-        storage = grid.create_topic("storage", topic_type="Microsoft.Storage.StorageAccounts", source=env.storage_account_id)
-        workspace = grid.create_topic(
-            "workspace", topic_type="Microsoft.MachineLearningServices.Workspaces", source=env.workspace_id
-        )
-        self._start_azureml(workspace)
-        self._start_host()
-        # In this order: an event that is published before its subscription is there is nobody's.
-        self._subscribe(grid)
+        self._await(self._spawn_eventgrid(), env.ports.eventgrid, env.eventgrid_url)
+        with EventGridClient(env.eventgrid_url) as grid:
+            storage = grid.create_topic("storage", topic_type=STORAGE_ACCOUNTS, source=env.storage_account_id)
+            workspace = grid.create_topic("workspace", topic_type=WORKSPACES, source=env.workspace_id)
+            azureml, host = self._spawn_azureml(workspace), self._spawn_host()
+            self._await(azureml, env.ports.azureml, env.base_url)
+            self._await(host, env.ports.host, env.host_url)
+            # In this order: an event that is published before its subscription is there is nobody's.
+            self._subscribe(grid)
         self._start_watcher(storage)
-        grid.close()
+        mlflow.wait()
+        self._report("mlflow", env.mlflow_url)
         env.save()
-        self._report("ready", f"{time.monotonic() - started:.1f} s")
 
     def stop(self) -> None:
         """Stop every child, the last started first. Safe to call twice, and after a start that failed."""
@@ -177,17 +174,23 @@ class Stack:
         if taken:
             raise StackError(f"These ports are in use: {', '.join(taken)}. Stop what listens there, or start with --free-ports.")
 
-    def _start(self, name: str, command: list[str], port: int, address: str, **variables: str) -> None:
-        """Start one part as a child with the stack's variables; return when its port answers."""
-        log = self.environment.state / "logs" / f"{name}.log"
+    def _log(self, name: str) -> Path:
+        return self.environment.state / "logs" / f"{name}.log"
+
+    def _spawn(self, name: str, options: Sequence[object], **variables: str) -> Child:
+        """Start `python -m local.<name>` with the stack's variables, without waiting for it."""
+        command = [sys.executable, "-m", f"local.{name}", *map(str, options)]
         environment = {**_inherited(), **self.environment.variables(), **variables}
-        child = Child(name, command, log=log, env=environment, cwd=ROOT)
+        child = Child(name, command, log=self._log(name), env=environment, cwd=ROOT)
         self._children.append(child)
+        return child
+
+    def _await(self, child: Child, port: int, address: str) -> None:
         try:
             child.wait_until(lambda: port_answers(port))
         except ChildFailed as error:
-            raise StackError(f"{error}\nThe whole log: {log}") from error
-        self._report(name, address)
+            raise StackError(f"{error}\nThe whole log: {child.log}") from error
+        self._report(child.name, address)
 
     def _start_azurite(self) -> None:
         env = self.environment
@@ -210,47 +213,44 @@ class Stack:
             except ResourceExistsError:
                 continue
 
-    def _eventgrid_options(self) -> list[str]:
-        env = self.environment
-        return [
-            "--state", str(env.state / "eventgrid"), "--port", str(env.ports.eventgrid), "--time-scale", str(self._retry_scale),
-            "--blob-url", env.blob_url, "--identity-key", str(env.signing_key), "--ca", str(env.certificates.bundle),
-        ]  # fmt: skip
+    def _spawn_mlflow(self) -> MlflowServer:
+        server = MlflowServer.spawn(
+            self.environment.state / "mlflow", port=self.environment.ports.mlflow, log=self._log("mlflow")
+        )
+        self._children.append(server.child)
+        return server
 
-    def _start_azureml(self, topic: TopicAccess) -> None:
-        """The emulator starts MLflow and the scoring router itself."""
+    def _spawn_eventgrid(self) -> Child:
+        env = self.environment
+        options = ["--state", env.state / "eventgrid", "--port", env.ports.eventgrid, "--time-scale", self._retry_scale]
+        return self._spawn("eventgrid", [*options, *self._blob_options()])
+
+    def _blob_options(self) -> list[object]:
+        """How the stack's own services reach Azurite."""
+        env = self.environment
+        return ["--blob-url", env.blob_url, "--identity-key", env.signing_key, "--ca", env.certificates.bundle]
+
+    def _spawn_azureml(self, topic: TopicAccess) -> Child:
+        """The emulator starts the scoring router itself."""
         env, ports = self.environment, self.environment.ports
-        command = [
-            *_module("local.azureml"), "--state", str(env.state), "--port", str(ports.azureml),
-            "--router-port", str(ports.router), "--blob-url", env.blob_url, "--mlflow-port", str(ports.mlflow), "--time-scale", str(self._pace),
-            "--event-topic-url", topic.endpoint, "--no-print-env",
-        ]  # fmt: skip
-        self._start("azureml", command, ports.azureml, env.base_url, TIDEGATE_EVENT_TOPIC_KEY=topic.key)
-        self._report("mlflow", env.mlflow_url)
+        options = ["--state", env.state, "--port", ports.azureml, "--router-port", ports.router, "--blob-url", env.blob_url]
+        options += ["--mlflow-url", env.mlflow_url, "--time-scale", self._pace]
+        options += ["--event-topic-url", topic.endpoint, "--no-print-env"]
+        return self._spawn("azureml", options, TIDEGATE_EVENT_TOPIC_KEY=topic.key)
 
-    def _start_host(self) -> None:
+    def _spawn_host(self) -> Child:
         env = self.environment
-        command = [
-            *_module("local.host"), "--app", str(ROOT), "--port", str(env.ports.host), "--state", str(env.state / "host"),
-            "--longest-poll", "0.2",
-        ]  # fmt: skip
-        self._start("host", command, env.ports.host, env.host_url)
+        options = ["--app", ROOT, "--port", env.ports.host, "--state", env.state / "host", "--longest-poll", 0.2]
+        return self._spawn("host", options)
 
     def _start_watcher(self, topic: TopicAccess) -> None:
-        env = self.environment
-        command = [
-            *_module("local.storage.watcher"), "--state", str(env.state / "watcher"), "--blob-url", env.blob_url,
-            "--topic-url", topic.endpoint, "--identity-key", str(env.signing_key), "--ca", str(env.certificates.bundle),
-        ]  # fmt: skip
+        options = ["--state", self.environment.state / "watcher", "--topic-url", topic.endpoint, *self._blob_options()]
         for container in self._watched:
-            command += ["--container", container]
-        log = env.state / "logs" / "watcher.log"
-        log.unlink(missing_ok=True)
-        variables = {**_inherited(), **env.azure_variables(), "TIDEGATE_WATCHER_TOPIC_KEY": topic.key}
-        child = Child("watcher", command, log=log, cwd=ROOT, env=variables)
-        self._children.append(child)
+            options += ["--container", container]
+        self._log("storage.watcher").unlink(missing_ok=True)
+        child = self._spawn("storage.watcher", options, TIDEGATE_WATCHER_TOPIC_KEY=topic.key)
         # What is uploaded before its first look counts as there already.
-        child.wait_until(lambda: tail(log, 1).endswith("watching"))
+        child.wait_until(lambda: tail(child.log, 1).endswith("watching"))
 
     def _subscribe(self, grid: EventGridClient) -> None:
         """The three event subscriptions of docs/how-to/deploy-to-azure.md, to the host's webhook."""
@@ -262,10 +262,6 @@ class Stack:
                 "properties": {"resourceId": self.environment.storage_account_id, "blobContainerName": DEAD_LETTER_CONTAINER},
             }
             grid.create_subscription(topic, name, endpoint_url=url, filter=event_filter, dead_letter=dead_letters)
-
-
-def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", name]
 
 
 def _inherited() -> Mapping[str, str]:

@@ -23,9 +23,16 @@ class MlflowServer:
     def start(
         cls, folder: Path, *, port: int = 0, python: Path | None = None, log: Path | None = None, timeout: float = 120.0
     ) -> MlflowServer:
-        """Start it with its files in `folder` (0: any free port); returns when it answers.
+        """`spawn` it and wait until it answers; ChildFailed when it does not come up."""
+        server = cls.spawn(folder, port=port, python=python, log=log)
+        server.wait(timeout)
+        return server
 
-        `python`: of an environment that has mlflow, the training environment by default. ChildFailed when it does not come up.
+    @classmethod
+    def spawn(cls, folder: Path, *, port: int = 0, python: Path | None = None, log: Path | None = None) -> MlflowServer:
+        """Start it with its files in `folder` (port 0: any free one), without waiting: it takes seconds.
+
+        `python`: of an environment that has mlflow, the training environment by default.
         """
         python = python or default_interpreter()
         port = port or free_port()
@@ -47,10 +54,11 @@ class MlflowServer:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        child = Child("mlflow", command, log=log or folder / "mlflow.log", env=env, cwd=folder)
-        server = cls(child, port)
-        child.wait_until(server.answers, timeout=timeout)
-        return server
+        return cls(Child("mlflow", command, log=log or folder / "mlflow.log", env=env, cwd=folder), port)
+
+    def wait(self, timeout: float = 120.0) -> None:
+        """Return when it answers; ChildFailed when it ends, or does not within `timeout` seconds."""
+        self.child.wait_until(self.answers, timeout=timeout)
 
     @property
     def url(self) -> str:

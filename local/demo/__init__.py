@@ -1,1 +1,1 @@
-"""`make demo`: the system's main job, shown live. The demo uploads files and sends requests; everything else is the system's own doing."""
+"""`make demo`: the system's main job, shown live. It uploads files and sends requests; the rest is the system's own doing."""

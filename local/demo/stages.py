@@ -60,8 +60,9 @@ class Stages:
         deadline = time.monotonic() + within
         while not happened():
             if time.monotonic() > deadline:
+                seen = stage.detail or "nothing"
                 raise StoryStopped(
-                    f"'{stage.title}' did not happen within {within:.0f} s. Last seen: {stage.detail or 'nothing'}. Look at: {look_at}"
+                    f"'{stage.title}' did not happen within {within:.0f} s. Last seen: {seen}.\nLook at: {look_at}"
                 )
             self.refresh()
             time.sleep(0.15)

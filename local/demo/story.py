@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from local.demo.stages import Stage, Stages, StoryStopped
@@ -65,7 +66,7 @@ class Story:
         self._upload(FIRST_FILE, self._months[0])
         self._event(FIRST_EVENT, 1)
         version = self._data_version(FIRST_VERSION, 1)
-        self._training(FIRST_JOB, version, 1)
+        self._training(FIRST_JOB, version)
         self._model(FIRST_MODEL, 1)
         with self._stages.running(BLUE) as stage:
             self._wait(stage, lambda: self._deployed(stage) is not None, 90.0, "azureml.log, host.log")
@@ -77,7 +78,7 @@ class Story:
         self._upload(SECOND_FILE, self._months[1])
         self._event(SECOND_EVENT, 2)
         version = self._data_version(SECOND_VERSION, 2)
-        self._training(SECOND_JOB, version, 2)
+        self._training(SECOND_JOB, version)
         self._model(SECOND_MODEL, 2)
         with self._stages.running(GREEN) as stage:
             self._wait(stage, lambda: self._candidate(stage), 90.0, "azureml.log, host.log")
@@ -86,8 +87,7 @@ class Story:
         with self._stages.running(ARCHIVED) as stage:
             self._wait(stage, lambda: self._archived(stage), 60.0, "host.log")
 
-    def _wait(self, stage: Stage, happened: object, within: float, look_at: str) -> None:
-        assert callable(happened)
+    def _wait(self, stage: Stage, happened: Callable[[], bool], within: float, look_at: str) -> None:
         folder = self._stack.environment.state / "logs"
         self._stages.wait(stage, happened, within=within * self._patience, look_at=f"{look_at} in {folder}")
 
@@ -108,7 +108,7 @@ class Story:
                 stage.detail = f"Event Grid has delivered {count} to register_uploaded_data"
                 return count >= number
 
-            self._wait(stage, delivered, 30.0, "watcher.log, eventgrid.log")
+            self._wait(stage, delivered, 30.0, "storage.watcher.log, eventgrid.log")
 
     def _data_version(self, title: str, number: int) -> str:
         with self._stages.running(title) as stage:
@@ -123,7 +123,7 @@ class Story:
             self.outcome.versions = versions
             return versions[-1]
 
-    def _training(self, title: str, data_version: str, number: int) -> None:
+    def _training(self, title: str, data_version: str) -> None:
         with self._stages.running(title) as stage:
             self._wait(stage, lambda: self._job_ended(stage, data_version), 180.0, "host.log, azureml.log")
 
@@ -153,12 +153,15 @@ class Story:
 
             self._wait(stage, registered, 30.0, "azureml.log")
 
-    def _endpoint(self) -> Endpoint | None:
-        return next((endpoint for endpoint in self._world.endpoints() if endpoint.name == ENDPOINT), None)
+    def _endpoint(self) -> Endpoint:
+        """The endpoint as it is now; one without traffic and deployments while there is none."""
+        return next(
+            (endpoint for endpoint in self._world.endpoints() if endpoint.name == ENDPOINT), Endpoint(ENDPOINT, "", {}, "")
+        )
 
     def _deployed(self, stage: Stage) -> str | None:
         endpoint = self._endpoint()
-        if endpoint is None or not endpoint.deployments:
+        if not endpoint.deployments:
             stage.detail = "creating the endpoint"
             return None
         first = endpoint.deployments[0]
@@ -172,8 +175,7 @@ class Story:
             raise StoryStopped(f"'{stage.title}': deployment {name} failed. Look at: {self._stack.environment.state / 'logs'}")
 
     def _traffic(self, stage: Stage) -> dict[str, int]:
-        endpoint = self._endpoint()
-        traffic = endpoint.traffic if endpoint else {}
+        traffic = self._endpoint().traffic
         stage.detail = ", ".join(f"{name} {weight} %" for name, weight in sorted(traffic.items())) or "no traffic yet"
         return traffic
 
@@ -181,7 +183,6 @@ class Story:
         from examples.flights import flights_requests
 
         endpoint = self._endpoint()
-        assert endpoint is not None
         requests = flights_requests(self._months[1], 200)
         traffic = Traffic(
             endpoint.scoring_uri, self._world.endpoint_key(ENDPOINT), requests, verify=self._stack.environment.ssl_context()
@@ -195,8 +196,8 @@ class Story:
 
     def _candidate(self, stage: Stage) -> bool:
         endpoint = self._endpoint()
-        others = [d for d in endpoint.deployments if d.name != self.outcome.stable] if endpoint else []
-        if not others or endpoint is None:
+        others = [deployment for deployment in endpoint.deployments if deployment.name != self.outcome.stable]
+        if not others:
             return False
         candidate = others[0]
         stage.detail = f"{candidate.name} ({candidate.model}): {candidate.state}, {endpoint.traffic.get(candidate.name, 0)} %"
@@ -205,15 +206,14 @@ class Story:
         return candidate.state == "Succeeded" or endpoint.traffic.get(candidate.name, 0) > 0
 
     def _ramped(self, stage: Stage) -> bool:
-        outcome, traffic = self.outcome, self.outcome.traffic
-        endpoint = self._endpoint()
-        assert traffic is not None
-        assert endpoint is not None
-        weight = endpoint.traffic.get(outcome.candidate, 0)
+        outcome = self.outcome
+        weight = self._endpoint().traffic.get(outcome.candidate, 0)
         if not outcome.ramp or outcome.ramp[-1] != weight:
             outcome.ramp.append(weight)
-            traffic.weight = lambda: weight
-        seen = sum(count for (at, who), count in traffic.answered.items() if who == outcome.candidate)
+        seen = 0
+        if outcome.traffic:
+            outcome.traffic.weight = weight
+            seen = sum(count for (_, who), count in outcome.traffic.answered.items() if who == outcome.candidate)
         stage.detail = f"{' → '.join(f'{step} %' for step in outcome.ramp)}; {outcome.candidate} has answered {seen} requests"
         if len(outcome.ramp) > 1 and outcome.ramp[-1] < outcome.ramp[-2]:
             raise StoryStopped(
@@ -222,8 +222,7 @@ class Story:
         return weight == 100
 
     def _archived(self, stage: Stage) -> bool:
-        endpoint = self._endpoint()
-        left = [deployment.name for deployment in endpoint.deployments] if endpoint else []
+        left = [deployment.name for deployment in self._endpoint().deployments]
         stage.detail = f"{', '.join(left)} stands" if self.outcome.stable not in left else f"{self.outcome.stable} is still there"
         if self.outcome.stable in left:
             return False

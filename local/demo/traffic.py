@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -14,14 +14,14 @@ import httpx
 class Traffic:
     """Sends one request after the other at `rate` a second until stopped.
 
-    `answered` counts (weight of the candidate when the answer came, deployment that answered); `errors` counts by what went wrong.
+    `answered` counts (candidate's weight when the request went out, who answered); `errors` counts by what went wrong.
     """
 
     def __init__(self, uri: str, key: str, requests: Sequence[dict[str, Any]], *, verify: Any, rate: float = 20.0) -> None:
         self.answered: Counter[tuple[int, str]] = Counter()
         self.errors: Counter[str] = Counter()
         self.latencies: list[float] = []
-        self.weight: Callable[[], int] = lambda: 0
+        self.weight = 0
         self._uri, self._requests, self._pause = uri, requests, 1.0 / rate
         self._http = httpx.Client(verify=verify, timeout=10.0, headers={"Authorization": f"Bearer {key}"})
         self._stopping = threading.Event()
@@ -50,7 +50,7 @@ class Traffic:
 
     def _send(self, request: dict[str, Any]) -> None:
         started = time.monotonic()
-        weight = self.weight()
+        weight = self.weight
         try:
             answer = self._http.post(self._uri, json=request)
         except httpx.HTTPError as error:

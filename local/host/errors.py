@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class AppRefused(Exception):  # noqa: N818 - said as it is read: except AppRefused
+class AppRefused(Exception):
     """The app cannot be started. `problems` holds one sentence each: where it is, what was found, what to do."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -13,5 +13,5 @@ class AppRefused(Exception):  # noqa: N818 - said as it is read: except AppRefus
         self.problems = list(problems)
 
 
-class InvocationFailed(Exception):  # noqa: N818
+class InvocationFailed(Exception):
     """A function raised, ran out of its time, or gave something that its bindings cannot carry. The text names the cause."""

@@ -28,7 +28,7 @@ _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "satu
 _HORIZON_DAYS = 366 * 9  # 29 February comes again within eight years, also over 2100
 
 
-class InvalidSchedule(ValueError):  # noqa: N818
+class InvalidSchedule(ValueError):
     """The expression is not NCRONTAB; the text says which field and why."""
 
 

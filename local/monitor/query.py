@@ -42,7 +42,7 @@ METRICS = {
 }
 
 
-class BadQuery(ValueError):  # noqa: N818 - reads better where it is raised
+class BadQuery(ValueError):
     """The request cannot be answered; the message says what would be valid."""
 
 
