@@ -141,7 +141,7 @@ class Stack:
 
     def upload(self, container: str, name: str, content: bytes | str) -> None:
         """Put a file into a container of Azurite (made when missing), as a user's own tool would."""
-        client = self._blobs().get_container_client(container)
+        client = self.blobs().get_container_client(container)
         with contextlib.suppress(ResourceExistsError):
             client.create_container()
         client.upload_blob(name, content, overwrite=True, content_settings=ContentSettings(content_type="text/csv"))
@@ -151,7 +151,8 @@ class Stack:
         with EventGridClient(self.environment.eventgrid_url) as grid:
             return grid.metrics(topic, subscription).delivered
 
-    def _blobs(self) -> BlobServiceClient:
+    def blobs(self) -> BlobServiceClient:
+        """Azurite's blob service, as the stack itself."""
         credential = _StateCredential(self._issuer())
         return BlobServiceClient(
             self.environment.blob_url, credential=credential, connection_verify=str(self.environment.certificates.bundle)
@@ -206,7 +207,7 @@ class Stack:
         self._ensure_containers([*self._watched, LEDGER_CONTAINER, DEAD_LETTER_CONTAINER])
 
     def _ensure_containers(self, names: list[str]) -> None:
-        service = self._blobs()
+        service = self.blobs()
         for name in names:
             try:
                 service.create_container(name)

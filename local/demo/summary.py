@@ -27,16 +27,15 @@ def print_summary(console: Console, stages: Stages, outcome: Outcome) -> None:
     console.print(_models(outcome.models))
     if outcome.traffic:
         console.print(_traffic(outcome.traffic, outcome))
-        console.print(_latency(outcome.traffic))
+        console.print(_latency(outcome.traffic), soft_wrap=True)
     console.print(_time(stages))
 
 
 def _models(models: list[Model]) -> Table:
-    table = Table("model", "data version", "job", *_METRICS.values(), title="Models", title_justify="left")
-    for model in models:
-        tags = model.tags
-        metrics = [f"{float(tags[name]):.4f}" for name in _METRICS]
-        table.add_row(f"{model.name}:{model.version}", tags["data_version"], tags["job"], *metrics)
+    table = Table("", *[f"{model.name}:{model.version}" for model in models], title="Models", title_justify="left")
+    table.add_row("data version", *[model.tags["data_version"] for model in models])
+    for name, title in _METRICS.items():
+        table.add_row(title, *[f"{float(model.tags[name]):.4f}" for model in models])
     return table
 
 

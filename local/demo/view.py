@@ -44,6 +44,7 @@ class DemoView:
                     f"{_MARKS[stage.state][0]} {stage.title}: {stage.detail} ({stage.seconds:.1f} s)",
                     markup=False,
                     highlight=False,
+                    soft_wrap=True,
                 )
 
     def _draw(self) -> Group:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -92,7 +94,18 @@ class AzureMLWorkspace:
             if job is None:
                 return None
             status = word(job.status)
-            return JobState(name, status, job_error(job) if status == "Failed" else "")
+            return JobState(name, status, job_error(self._told_at_the_end(name), job) if status == "Failed" else "")
+
+    def _told_at_the_end(self, name: str) -> str:
+        """What `stream` says of a job that has ended: only there does the SDK tell a job's error. It returns at once then."""
+        from azure.ai.ml.exceptions import JobException
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._client.jobs.stream(name)
+        except JobException as error:
+            return str(error)
+        return ""
 
     # ---- models -------------------------------------------------------------------------------------------------------
 

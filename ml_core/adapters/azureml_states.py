@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -26,10 +27,18 @@ def deployment_state(deployment: Any) -> DeploymentState:
     return DeploymentState(str(deployment.name), model, word(deployment.provisioning_state))
 
 
-def job_error(job: Any) -> str:
-    """Why a job failed, as far as the job's own document tells; the studio's link otherwise."""
-    properties = {str(key): str(value) for key, value in (job.properties or {}).items()}
-    return properties.get("azureml.error") or properties.get("error") or f"see {job.studio_url or 'the job in the studio'}"
+def job_error(told: str, job: Any) -> str:
+    """Why a job failed, from the text of the SDK's JobException (`Exception : {"error": {"message": …}}`).
+
+    Azure names the failed steps of a pipeline there; the reasons are in their logs, so the link is always told too.
+    """
+    start = told.find("{")
+    try:
+        message = json.loads(told[start:])["error"]["message"] if start >= 0 else ""
+    except (ValueError, KeyError, TypeError):
+        message = told
+    where = f"see {job.studio_url or 'the job in the studio'}"
+    return f"{str(message).strip()}\n{where}" if message else where
 
 
 def word(value: object) -> str:

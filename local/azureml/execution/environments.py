@@ -18,7 +18,7 @@ ENVIRONMENTS = Path(__file__).resolve().parents[3] / ".environments"
 DEFAULT = "train"
 
 
-class EnvironmentMissing(LookupError):  # noqa: N818 - says what it is
+class EnvironmentMissing(LookupError):
     """No virtual environment of this machine stands for the conda file."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import deque
 
 from local.azureml.serving.table import Target
 from local.azureml.serving.wire import ClientConnection, Headers, Message
@@ -15,17 +17,28 @@ _NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"content-length", b"authorization", b"
 _NOT_RETURNED = _HOP_BY_HOP | {b"content-length", b"server"}
 
 
-class TooManyRequests(Exception):  # noqa: N818 - the name of the HTTP status
+_CAN_OPEN_AHEAD = sys.platform == "linux"
+"""Where launch.py can keep a connection without a request from occupying a worker."""
+_SPARE_SECONDS = 20.0
+"""Well below launch.py's time after which the worker is given the connection after all."""
+
+
+class TooManyRequests(Exception):
     """More requests are under way than the deployment's settings allow."""
 
 
 class Upstream:
-    """One scoring process. `target` may be replaced by a newer one with the same port (its limits changed)."""
+    """One scoring process. `target` may be replaced by a newer one with the same port (its limits changed).
+
+    A scoring process closes every connection after its answer (gunicorn's sync worker). So that a request need not wait for a
+    new one, spare connections are opened ahead of need, as many as requests are under way.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self._under_way = 0
-        self._idle: list[ClientConnection] = []
+        self._ready: deque[ClientConnection] = deque()
+        self._opening: asyncio.Task[None] | None = None
 
     async def send(self, message: Message, path: bytes) -> Message:
         """The process's answer. TooManyRequests at once, TimeoutError after the deadline, OSError when it cannot be reached."""
@@ -39,41 +52,60 @@ class Upstream:
             self._under_way -= 1
 
     async def _exchange(self, request: bytes) -> Message:
-        while True:
-            connection = await self._connection()
-            kept = connection.used
-            connection.used = True
+        connection = self._take()
+        if connection is not None:
             try:
-                answer = await connection.exchange(request)
+                return await self._over(connection, request)
             except ConnectionResetError:
-                connection.close()
-                if not kept:
-                    raise
-                continue  # the process closes idle connections when it likes; scoring twice is harmless, so a fresh one is tried
-            except BaseException:
-                connection.close()
-                raise
-            self._put_back(connection)
-            return answer
+                # The process closes idle connections when it likes, or is another one by now. Scoring twice is harmless, so a
+                # fresh connection is tried, once: a request that kills the process must not kill its successors too.
+                self.close()
+        return await self._over(await self._open(), request)
 
-    async def _connection(self) -> ClientConnection:
-        while self._idle:
-            connection = self._idle.pop()
+    async def _over(self, connection: ClientConnection, request: bytes) -> Message:
+        try:
+            answer = await connection.exchange(request)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.reusable:
+            self._ready.append(connection)
+        else:
+            connection.close()
+            self._open_ahead()
+        return answer
+
+    def _take(self) -> ClientConnection | None:
+        while self._ready:
+            connection = self._ready.popleft()
             if connection.reusable:
                 return connection
+        return None
+
+    async def _open(self) -> ClientConnection:
         _, connection = await asyncio.get_running_loop().create_connection(ClientConnection, "127.0.0.1", self.target.port)
         return connection
 
-    def _put_back(self, connection: ClientConnection) -> None:
-        if connection.reusable:
-            self._idle.append(connection)
-        else:
-            connection.close()
+    def _open_ahead(self) -> None:
+        if _CAN_OPEN_AHEAD and self._opening is None and len(self._ready) < self._under_way:
+            self._opening = asyncio.get_running_loop().create_task(self._add_spare())
+
+    async def _add_spare(self) -> None:
+        try:
+            self._ready.append(await self._open())
+        except OSError:
+            pass  # the next request finds out, and says so
+        finally:
+            self._opening = None
+
+    def sweep(self, now: float) -> None:
+        """Close spare connections that nobody has wanted for a while (`now`: the loop's clock)."""
+        while self._ready and now - self._ready[0].opened_at > _SPARE_SECONDS:
+            self._ready.popleft().close()
 
     def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
+        while self._ready:
+            self._ready.popleft().close()
 
 
 def _request(message: Message, path: bytes, port: int) -> bytes:

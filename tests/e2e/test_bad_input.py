@@ -1,0 +1,124 @@
+"""What goes wrong is told, loses nothing, and never half-applies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.observe import Job
+from local.stack import Stack
+from tests.e2e.conftest import Host
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.train_environment]
+
+Read = Callable[[str], dict[str, Any]]
+
+
+def _loans(*, columns: tuple[str, ...] = ("loan_id", "income", "purpose", "defaulted"), rows: int = 400, seed: int = 1) -> str:
+    """Loans whose default is a coin toss: no honest model passes the gate."""
+    chance = random.Random(seed)
+    lines = [",".join(columns)]
+    for number in range(rows):
+        row = {
+            "loan_id": f"L{seed}-{number}",
+            "income": f"{chance.gauss(50, 10):.2f}",
+            "purpose": chance.choice(["car", "house"]),
+            "defaulted": str(chance.randrange(2)),
+        }
+        lines.append(",".join(row.get(column, "x") for column in columns))
+    return "\n".join(lines) + "\n"
+
+
+def _ended_job(stack: Stack, version: str) -> Job:
+    def ended() -> Job | None:
+        jobs = [job for job in stack.observer.jobs() if job.tags.get("tidegate.data_version") == version]
+        return jobs[0] if jobs and jobs[0].status in ("Completed", "Failed", "Canceled") else None
+
+    found = wait_until(ended, within=300.0, what=f"the end of the job of {version}")
+    assert found is not None
+    return found
+
+
+def _new_version(stack: Stack, known: list[str]) -> str:
+    return wait_until(
+        lambda: [v for v in stack.observer.data_versions("loans") if v not in known], what="a new version of loans"
+    )[0]
+
+
+def test_an_empty_file_is_noted_and_makes_no_version(stack: Stack, ledger: Read) -> None:
+    stack.upload("loans", "incoming/empty.csv", b"")
+
+    def refused() -> list[str]:
+        notes = ledger("arrivals/loans/").values()
+        return [note["refused"] for note in notes if note["event"]["path"] == "incoming/empty.csv"]
+
+    assert "empty" in wait_until(refused, what="the note about the empty file")[0]
+    assert stack.observer.data_versions("loans") == []
+    stack.blobs().get_blob_client("loans", "incoming/empty.csv").delete_blob()
+
+
+def test_a_model_below_its_gate_fails_the_job_and_registers_nothing(stack: Stack, host: Host) -> None:
+    known = stack.observer.data_versions("loans")
+    stack.upload("loans", "incoming/loans-1.csv", _loans())
+    job = _ended_job(stack, _new_version(stack, known))
+    assert job.status == "Failed"
+    assert job.error is not None
+    assert "gate failed: auc" in job.error
+    assert "0.99" in job.error
+    assert [model for model in stack.observer.models() if model.name == "loan-default"] == []
+    assert [endpoint for endpoint in stack.observer.endpoints() if endpoint.name == "loan-default"] == []
+    answer = wait_until(lambda: _told(host, "gate failed"), what="the model's state telling of the gate")
+    assert "gate failed: auc" in answer
+
+
+def _told(host: Host, words: str) -> str:
+    text = str(host.status()["models"]["loan-default"])
+    return text if words in text else ""
+
+
+def test_a_file_with_other_columns_fails_the_job_and_names_file_and_column(stack: Stack) -> None:
+    known = stack.observer.data_versions("loans")
+    stack.upload("loans", "incoming/loans-2.csv", _loans(columns=("loan_id", "income", "colour", "defaulted"), seed=2))
+    job = _ended_job(stack, _new_version(stack, known))
+    assert job.status == "Failed"
+    assert job.error is not None
+    assert "loans-2.csv" in job.error
+    assert "colour" in job.error
+    stack.blobs().get_blob_client("loans", "incoming/loans-2.csv").delete_blob()
+
+
+def test_a_malformed_event_is_kept_with_the_reason_and_not_sent_again(host: Host, ledger: Read) -> None:
+    malformed = {"id": "broken-1", "eventType": "Microsoft.Storage.BlobCreated", "subject": "nothing", "data": {"api": "PutBlob"}}
+    assert host.post_events("register_uploaded_data", [malformed]).status_code == 202
+    kept = [note for note in ledger("rejected/events/").values() if "broken-1" in note["event"]]
+    assert len(kept) == 1
+    assert "url" in kept[0]["reason"]
+
+
+def test_an_event_of_a_container_that_is_not_watched_is_ignored_with_the_reason(host: Host, ledger: Read) -> None:
+    event = {
+        "id": "stranger-1",
+        "topic": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
+        "subject": "/blobServices/default/containers/elsewhere/blobs/x.csv",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "eventTime": "2026-01-01T00:00:00Z",
+        "dataVersion": "",
+        "metadataVersion": "1",
+        "data": {
+            "api": "PutBlob",
+            "url": "https://127.0.0.1:1/devstoreaccount1/elsewhere/x.csv",
+            "eTag": "0x1",
+            "contentLength": 3,
+        },
+    }
+    assert host.post_events("register_uploaded_data", [event]).status_code == 202
+    (note,) = [note for note in ledger("ignored/").values() if note["event_id"] == "stranger-1"]
+    assert "elsewhere" in note["reason"]
+
+
+def test_the_webhook_needs_its_key(host: Host) -> None:
+    assert host.post_events("register_uploaded_data", [{"id": "1"}], key="wrong").status_code == 401

@@ -1,0 +1,87 @@
+"""A file dropped into a container ends as a model behind an endpoint: the demo's story, looked at from every side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.demo.story import ENDPOINT, MODEL, RAMP, Outcome
+from local.stack import Stack
+from tests.e2e.conftest import Host
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.train_environment]
+
+Read = Callable[[str], dict[str, Any]]
+
+
+def test_each_file_becomes_one_data_version_and_one_model(outcome: Outcome) -> None:
+    assert len(outcome.versions) == len(set(outcome.versions)) == 2
+    assert [(model.name, model.version) for model in outcome.models] == [(MODEL, "1"), (MODEL, "2")]
+    assert [model.tags["data_version"] for model in outcome.models] == outcome.versions
+
+
+def test_a_model_says_where_it_comes_from_and_how_good_it_is(outcome: Outcome) -> None:
+    tags = outcome.models[-1].tags
+    assert tags["data_asset"] == "flights"
+    assert tags["job"] == f"train-{MODEL}-{tags['data_version']}"
+    assert tags["cause"] == "data"
+    assert 0.6 <= float(tags["auc"]) <= 1.0
+    assert 0.0 < float(tags["average_precision"]) <= 1.0
+    assert float(tags["log_loss"]) > 0.0
+    assert 0.0 <= float(tags["calibration_error"]) <= 1.0
+
+
+def test_the_candidate_takes_over_step_by_step_and_no_request_fails(outcome: Outcome) -> None:
+    assert tuple(outcome.ramp) == RAMP
+    assert outcome.traffic is not None
+    assert dict(outcome.traffic.errors) == {}
+    answered_by_candidate = [
+        weight for (weight, who), count in outcome.traffic.answered.items() if who == outcome.candidate and count
+    ]
+    assert set(RAMP) - {0, 100} <= set(answered_by_candidate)
+
+
+def test_only_the_new_deployment_stands_in_the_end(stack: Stack, outcome: Outcome) -> None:
+    (endpoint,) = [found for found in stack.observer.endpoints() if found.name == ENDPOINT]
+    assert [(found.name, found.model) for found in endpoint.deployments] == [(outcome.candidate, f"{MODEL}:2")]
+    assert endpoint.traffic.get(outcome.candidate) == 100
+
+
+def test_every_step_of_the_rollout_is_a_decision_with_its_evidence(outcome: Outcome, ledger: Read) -> None:
+    decisions = [document for _, document in sorted(ledger(f"decisions/rollouts/{ENDPOINT}/").items())]
+    shifts = [decision for decision in decisions if decision["action"]["kind"] == "set traffic"]
+    weights = [decision["action"]["weights"].get(outcome.candidate, 0) for decision in shifts]
+    assert weights[-4:] == [10, 25, 50, 100]
+    for decision in shifts[-3:]:
+        assert decision["observation"]["evidence"]["requests"] >= 1
+        assert decision["action"]["reason"]
+
+
+def test_an_event_that_comes_twice_changes_nothing(stack: Stack, outcome: Outcome, host: Host, ledger: Read) -> None:
+    event = next(iter(ledger("arrivals/flights/").values()))["event"]
+    before = ledger("arrivals/flights/")
+    again = {
+        "id": event["event_id"],
+        "topic": stack.environment.storage_account_id,
+        "subject": f"/blobServices/default/containers/flights/blobs/{event['path']}",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "eventTime": "2026-01-01T00:00:00Z",
+        "dataVersion": "",
+        "metadataVersion": "1",
+        "data": {
+            "api": "PutBlob",
+            "url": event["url"],
+            "eTag": event["etag"],
+            "contentLength": event["size"],
+            "blobType": "BlockBlob",
+        },
+    }
+    looked_at = host.status()["data-assets"]["flights"]["at"]
+    assert host.post_events("register_uploaded_data", [again]).status_code == 202
+    wait_until(lambda: host.status()["data-assets"]["flights"]["at"] > looked_at, what="another look at the data asset")
+    assert ledger("arrivals/flights/") == before
+    assert stack.observer.data_versions("flights") == outcome.versions
+    assert len([job for job in stack.observer.jobs() if job.tags["tidegate.model"] == MODEL]) == 2
