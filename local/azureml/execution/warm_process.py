@@ -1,6 +1,8 @@
 """The warmed parent itself: runs under the Python of one environment and starts every step of that environment, a process each.
 
 It has imported what earlier steps imported, and forks; so a step does not pay again for pandas, scikit-learn, xgboost and mlflow.
+Copying the page tables of such a process takes longer than many a step, and so does tearing them down. Neither is waited for: a
+spare child is forked ahead and waits for its order, and a step tells its end before it exits.
 Only the standard library may be imported here, and no thread may ever start here: a fork copies one thread only.
 
 Protocol (JSON lines on the socket whose descriptor is the first argument):
@@ -8,58 +10,68 @@ Protocol (JSON lines on the socket whose descriptor is the first argument):
   -> {"signal": id, "number": n}  (to the step's whole process group)          <- {"ended": id, "status": n, "imports": [...]}
   -> {"preload": ["module", ...]}                            <- {"unsafe": module}; from then on: {"declined": id}
 `status` is an exit code, or minus the number of the signal that killed the step. End of file: end, and take all steps along.
+The second argument is the write end of a pipe. A step that left nothing behind says there first: {"over": id, "status": n}
 """
 
 from __future__ import annotations
 
-import atexit
-import ctypes
+import contextlib
 import gc
 import importlib
 import io
 import json
 import os
-import random
 import selectors
 import signal
 import socket
 import sys
 import tempfile
 import threading
-import traceback
-import types
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-PR_SET_PDEATHSIG = 1
-RESET_SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# Resolved before any fork: looking a library up afterwards would cost every step.
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+if TYPE_CHECKING:
+    from local.azureml.execution.forked_step import become_step, leave_parent
+else:  # a script of another environment, which knows this folder only
+    from forked_step import become_step, leave_parent
+
+# This folder must not be searched for what is preloaded; a step puts its script's folder here.
+sys.path[0] = os.devnull
+
+
+@dataclass
+class Spare:
+    """A forked child that waits for its order: a line on the pipe `order`."""
+
+    pid: int
+    order: int
+    report: io.BufferedRandom
 
 
 class Parent:
-    """The loop: requests from the socket, ended children from SIGCHLD, imports when nothing else is to be done."""
+    """The loop: requests from the socket, ended children from SIGCHLD; imports and a spare child when nothing is to be done."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
+    def __init__(self, connection: socket.socket, ends: int) -> None:
+        self.connection, self.ends = connection, ends
         self.pending = b""
         self.children: dict[int, tuple[str, io.BufferedRandom]] = {}
         self.to_import: list[str] = []
         self.refused: set[str] = set()
         self.unsafe = False
+        self.spare: Spare | None = None
         self.selector = selectors.DefaultSelector()
         self.selector.register(connection, selectors.EVENT_READ)
-        self.alarm, write_end = os.pipe()
+        self.alarm, self.alarm_write = os.pipe()
         os.set_blocking(self.alarm, False)
-        os.set_blocking(write_end, False)
-        self.alarm_write = write_end
+        os.set_blocking(self.alarm_write, False)
         self.selector.register(self.alarm, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self.alarm_write, warn_on_full_buffer=False)
 
     def run(self) -> None:
         while not (self.unsafe and not self.children):
-            # With imports waiting, look at the socket without waiting: a request goes first only if it came first.
-            for key, _ in self.selector.select(0 if self.to_import else None):
+            # With work of its own, look without waiting: a request goes first only if it came first.
+            for key, _ in self.selector.select(0 if self.to_import or self.lacks_spare() else None):
                 if key.fileobj == self.alarm:
                     drain(self.alarm)
                     self.reap()
@@ -68,6 +80,11 @@ class Parent:
                     return
             if self.to_import:
                 self.import_next()
+            elif self.lacks_spare():
+                self.spare = self.fork_spare()
+
+    def lacks_spare(self) -> bool:
+        return self.spare is None and not self.unsafe
 
     def receive(self) -> bool:
         data = self.connection.recv(1 << 16)
@@ -98,20 +115,60 @@ class Parent:
         self.connection.sendall(json.dumps(message).encode() + b"\n")
 
     def start(self, request: dict[str, Any]) -> None:
+        spare = self.spare or self.fork_spare()
+        self.spare = None
+        self.children[spare.pid] = (request["start"], spare.report)
+        with contextlib.suppress(BrokenPipeError):  # it was killed: its end is reported like that of any step
+            write_all(spare.order, json.dumps(request).encode() + b"\n")
+        os.close(spare.order)
+        self.send({"started": request["start"], "pid": spare.pid})
+
+    def fork_spare(self) -> Spare:
         report = tempfile.TemporaryFile()  # noqa: SIM115 - shared with the child, read when it has ended
+        order, order_write = os.pipe()
         gc.freeze()  # keeps the collector of the child off the pages that both share
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            become_step(self, request, report)
-        self.children[pid] = (request["start"], report)
-        self.send({"started": request["start"], "pid": pid})
+            self.await_order(order, order_write, report)
+        os.close(order)
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # the child does it too: whoever comes first
+            os.setpgid(pid, pid)
+        return Spare(pid, order_write, report)
+
+    def await_order(self, order: int, order_write: int, report: io.BufferedRandom) -> None:
+        """In the child, which never returns from here."""
+        try:
+            leave_parent()
+            os.close(order_write)
+            self.selector.close()
+            self.connection.close()
+            os.close(self.alarm)
+            os.close(self.alarm_write)
+            with os.fdopen(order, "rb") as orders:
+                line = orders.readline()
+        except BaseException:  # noqa: BLE001 - whatever happens, this process must not run on as a second parent
+            os._exit(1)
+        if not line:
+            os._exit(0)
+        become_step(json.loads(line), report, self.ends)
+
+    def discard_spare(self) -> None:
+        """It knows nothing of what is imported from now on."""
+        if self.spare is None:
+            return
+        spare, self.spare = self.spare, None
+        os.close(spare.order)
+        spare.report.close()
+        signal_group(spare.pid, signal.SIGKILL)
+        os.waitpid(spare.pid, 0)
 
     def reap(self) -> None:
+        if self.spare is not None and has_ended(self.spare.pid):
+            self.discard_spare()
         for pid in list(self.children):
             # Look first, reap last: while the leader is a zombie its process group cannot be anybody else's.
-            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
+            if not has_ended(pid):
                 continue
             signal_group(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
@@ -128,6 +185,7 @@ class Parent:
         name = self.to_import.pop(0)
         if name in sys.modules or name in self.refused:
             return
+        self.discard_spare()
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001 - a module that cannot be imported here is no step's problem
@@ -141,6 +199,7 @@ class Parent:
     def end_children(self) -> None:
         for pid in self.children:
             signal_group(pid, signal.SIGKILL)
+        self.discard_spare()
 
 
 def drain(pipe: int) -> None:
@@ -151,6 +210,15 @@ def drain(pipe: int) -> None:
         return
 
 
+def write_all(pipe: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def signal_group(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
@@ -158,127 +226,5 @@ def signal_group(pid: int, number: int) -> None:
         return
 
 
-def become_step(parent: Parent, request: dict[str, Any], report: io.BufferedRandom) -> None:
-    """In the forked child: shed what belongs to the parent, run the step, never return."""
-    status = 1
-    try:
-        leave_parent(parent)
-        settle(request)
-        if "command" in request:
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec would pass that on
-            os.execvpe("bash", ["bash", "-c", request["command"]], os.environ)  # noqa: S606 - a job's command is a shell command
-        known = set(sys.modules)
-        status = run_script(request["argv"])
-        report.write("\n".join(third_party_modules(known)).encode())
-        report.flush()
-    except BaseException:  # noqa: BLE001 - whatever happens, this process must not run on as a second parent
-        traceback.print_exc()
-    finally:
-        flush_output()
-        os._exit(status)
-
-
-def leave_parent(parent: Parent) -> None:
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.setpgid(0, 0)
-    signal.set_wakeup_fd(-1)
-    for number in RESET_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    parent.selector.close()
-    parent.connection.close()
-    os.close(parent.alarm)
-    os.close(parent.alarm_write)
-
-
-def settle(request: dict[str, Any]) -> None:
-    """The step's own environment, folder and log, and random numbers that no sibling has."""
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    os.environ.clear()
-    os.environ.update(request["env"])
-    os.chdir(request["cwd"])
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the log is read while the step runs
-    random.seed()
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()  # numpy seeds once, at import: without this every step would draw the same numbers
-
-
-def run_script(argv: list[str]) -> int:
-    """Run `argv` ([script, arguments...]) as `python script arguments...` would; returns its exit code."""
-    script = argv[0]
-    sys.argv = list(argv)
-    sys.path[0] = os.path.dirname(os.path.abspath(script))  # noqa: PTH120, PTH100
-    main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=script, __builtins__=__builtins__, __spec__=None)
-    sys.modules["__main__"] = main
-    try:
-        with open(script, "rb") as file:  # noqa: PTH123
-            code = compile(file.read(), script, "exec")
-        exec(code, main.__dict__)  # noqa: S102 - running this script is what the process is for
-        status = 0
-    except SystemExit as ending:
-        status = exit_code(ending)
-    except FileNotFoundError as error:
-        if error.filename != script:
-            status = report_exception()
-        else:
-            sys.stderr.write(f"python: can't open file {os.path.abspath(script)!r}: {error.strerror}\n")  # noqa: PTH100
-            status = 2
-    except BaseException:  # noqa: BLE001 - as the interpreter does: print it, end with 1
-        status = report_exception()
-    threading._shutdown()  # type: ignore[attr-defined]  # joins the script's threads, as the interpreter's end would
-    atexit._run_exitfuncs()
-    return status
-
-
-def report_exception() -> int:
-    """Print the traceback without this file's frames, as the interpreter would."""
-    error = sys.exc_info()[1]
-    if error is None:
-        return 1
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    sys.excepthook(type(error), error.with_traceback(trace), trace)
-    return 1
-
-
-def exit_code(ending: SystemExit) -> int:
-    if ending.code is None:
-        return 0
-    if isinstance(ending.code, int):
-        return ending.code & 0xFF
-    sys.stderr.write(f"{ending.code}\n")
-    return 1
-
-
-def third_party_modules(known: set[str]) -> list[str]:
-    """Modules that the step imported from site-packages, in the order of their import."""
-    fresh = [name for name in list(sys.modules) if name not in known]
-    return [name for name in fresh if importable(name, sys.modules[name])]
-
-
-def importable(name: str, module: object) -> bool:
-    """Of an installed package, and found again under this name."""
-    spec = getattr(module, "__spec__", None)
-    return "site-packages" in (getattr(module, "__file__", None) or "") and spec is not None and spec.name == name
-
-
-def flush_output() -> None:
-    """Python's buffers and C's: `os._exit` writes neither."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
-    if LIBC is not None:
-        LIBC.fflush(None)
-
-
 if __name__ == "__main__":
-    Parent(socket.socket(fileno=int(sys.argv[1]))).run()
+    Parent(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])).run()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import selectors
 import signal
 import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,16 +135,16 @@ class WarmedParent:
             self._connection.send({"preload": self._learned})
         return self._connection
 
-    def _spawn(self, end: socket.socket) -> subprocess.Popen[bytes]:
+    def _spawn(self, end: socket.socket, ends: int) -> subprocess.Popen[bytes]:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as output:
             return subprocess.Popen(
-                [str(self._interpreter), "-B", str(_SCRIPT), str(end.fileno())],
+                [str(self._interpreter), "-B", str(_SCRIPT), str(end.fileno()), str(ends)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
-                pass_fds=[end.fileno()],
+                pass_fds=[end.fileno(), ends],
                 start_new_session=True,
             )
 
@@ -187,13 +188,17 @@ class _Connection:
     def __init__(self, owner: WarmedParent, spawn: Any) -> None:
         self._owner = owner
         self._socket, theirs = socket.socketpair()
+        self._ends, ends = os.pipe()
+        os.set_blocking(self._ends, False)
         try:
-            self.process: subprocess.Popen[bytes] = spawn(theirs)
+            self.process: subprocess.Popen[bytes] = spawn(theirs, ends)
         except OSError as error:
             self._socket.close()
+            os.close(self._ends)
             raise LaunchFailedError(f"the warmed parent did not start: {error}") from error
         finally:
             theirs.close()
+            os.close(ends)
         self._lock = threading.Lock()
         self._running: dict[str, Running] = {}
         self.alive = True
@@ -234,9 +239,22 @@ class _Connection:
             return
 
     def _read(self) -> None:
-        with self._socket.makefile("rb") as reports:
-            for line in _lines(reports):
-                self._handle(json.loads(line))
+        reports, ends = _Lines(self._socket.recv), _Lines(lambda size: os.read(self._ends, size))
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            selector.register(self._ends, selectors.EVENT_READ)
+            while not reports.over:
+                for key, _ in selector.select():
+                    for line in (ends if key.fileobj == self._ends else reports).read():
+                        self._handle(json.loads(line))
+                if ends.over and self._ends in selector.get_map():  # the parent and all its children are gone
+                    selector.unregister(self._ends)
+        for line in ends.read():  # what was told before the parent went
+            self._handle(json.loads(line))
+        self._settle()
+
+    def _settle(self) -> None:
+        """After the parent's end: what it had not begun goes to the next one, what it ran is lost."""
         with self._lock:
             self.alive = False
             lost, self._running = list(self._running.values()), {}
@@ -248,37 +266,60 @@ class _Connection:
             kill_group(running.pid)  # the kernel killed the step with its parent, but not what the step had started
             running.end(None, lost=True)
         self._socket.close()
+        os.close(self._ends)
 
     def _handle(self, report: dict[str, Any]) -> None:
         if "started" in report:
-            self._running[report["started"]].pid = report["pid"]
+            with self._lock:
+                started = self._running.get(report["started"])
+            if started is not None:  # None: over before this was read
+                started.pid = report["pid"]
+        elif "over" in report:
+            self._end(report["over"], report["status"])
         elif "ended" in report:
             # Learned before the end is told: who waits for the end may look at what was learned.
             self._owner.learn(report["imports"])
-            self._forget(report["ended"]).end(report["status"])
+            self._end(report["ended"], report["status"])
         elif "unsafe" in report:
             with self._lock:
                 self.alive = False  # ends by itself after its last step
             self._owner.forget(report["unsafe"])
         elif "declined" in report:
-            self._owner.relaunch(self._forget(report["declined"]))
+            with self._lock:
+                declined = self._running.pop(report["declined"])
+            self._owner.relaunch(declined)
 
-    def _forget(self, name: str) -> Running:
+    def _end(self, name: str, status: int) -> None:
+        """An end that a step told itself is told once more when its process is gone: the first word counts."""
         with self._lock:
-            return self._running.pop(name)
+            running = self._running.pop(name, None)
+        if running is not None:
+            running.end(status)
+
+
+class _Lines:
+    """Whole lines from a descriptor, as they come."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read, self._rest, self.over = read, b"", False
+
+    def read(self) -> list[bytes]:
+        """The lines that are there after one look; sets `over` at the end of file."""
+        try:
+            data = self._read(1 << 16)
+        except BlockingIOError:
+            return []
+        except OSError:  # closed by close(): the same as its end
+            data = b""
+        self.over = not data
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return lines
 
 
 def kill_group(pid: int) -> None:
     """SIGKILL to a process group that may be gone already."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _lines(reports: Any) -> Any:
-    try:
-        yield from reports
-    except OSError:  # closed by close(): the same as its end
-        return
 
 
 def _read_learned(file: Path) -> list[str]:
