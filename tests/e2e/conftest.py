@@ -51,6 +51,13 @@ class Host:
         headers = {"aeg-event-type": "Notification"}
         return self.http.post("/runtime/webhooks/eventgrid", params=parameters, headers=headers, json=events)
 
+    def succeeded(self, function: str) -> int:
+        """How many invocations of a function have succeeded so far (of the recent ones that the host keeps)."""
+        headers = {"x-functions-key": self.keys.master}
+        answer = self.http.get("/admin/host/invocations", params={"function": function}, headers=headers)
+        answer.raise_for_status()
+        return sum(invocation["outcome"] == "succeeded" for invocation in answer.json())
+
     def status(self) -> dict[str, Any]:
         answer = self.http.get("/api/status", headers={"x-functions-key": self.keys.function})
         answer.raise_for_status()

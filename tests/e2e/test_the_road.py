@@ -52,7 +52,7 @@ def test_only_the_new_deployment_stands_in_the_end(stack: Stack, outcome: Outcom
 
 def test_every_step_of_the_rollout_is_a_decision_with_its_evidence(outcome: Outcome, ledger: Read) -> None:
     decisions = [document for _, document in sorted(ledger(f"decisions/rollouts/{ENDPOINT}/").items())]
-    shifts = [decision for decision in decisions if decision["action"]["kind"] == "set traffic"]
+    shifts = [decision for decision in decisions if decision["action"]["kind"] == "shift traffic"]
     weights = [decision["action"]["weights"].get(outcome.candidate, 0) for decision in shifts]
     assert weights[-4:] == [10, 25, 50, 100]
     for decision in shifts[-3:]:
@@ -79,9 +79,9 @@ def test_an_event_that_comes_twice_changes_nothing(stack: Stack, outcome: Outcom
             "blobType": "BlockBlob",
         },
     }
-    looked_at = host.status()["data-assets"]["flights"]["at"]
+    looks = host.succeeded("reconcile_data_asset")
     assert host.post_events("register_uploaded_data", [again]).status_code == 202
-    wait_until(lambda: host.status()["data-assets"]["flights"]["at"] > looked_at, what="another look at the data asset")
+    wait_until(lambda: host.succeeded("reconcile_data_asset") > looks, what="another look at the data asset")
     assert ledger("arrivals/flights/") == before
     assert stack.observer.data_versions("flights") == outcome.versions
     assert len([job for job in stack.observer.jobs() if job.tags["tidegate.model"] == MODEL]) == 2
