@@ -22,7 +22,7 @@ class TemporaryError(TidegateError):
     """Worth another try: throttling, timeouts, a resource that is still being updated."""
 
 
-class Conflict(TemporaryError):  # noqa: N818 - the word that HTTP and Azure use
+class Conflict(TemporaryError):
     """A condition on an ETag or on a resource's state was not met because somebody else came first."""
 
 

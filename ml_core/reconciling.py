@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
+from uuid import uuid4
 
 from ml_core.documents import from_document, time_name, to_document
 from ml_core.errors import Conflict, PermanentError
@@ -161,7 +162,7 @@ def _expected_token(ledger: Ledger, kind: str, key: str) -> str:
 
 def _schedule_look(services: Services, kind: str, key: str, delay: timedelta) -> None:
     at = services.now() + delay
-    token = time_name(at)
+    token = f"{time_name(at)}-{uuid4().hex[:8]}"  # two looks may be due at the same time
     # The token first: a message that overtakes it would be dropped as overtaken.
     services.ledger.overwrite(f"looks/{kind}/{key}.json", {"look": token, "at": at.isoformat()})
     services.queue.enqueue(kind, json.dumps({"key": key, "look": token}), delay=delay)

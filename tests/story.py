@@ -1,0 +1,178 @@
+"""A town of fakes in which stories are told: files arrive, time passes, and messages are worked off as the Functions host does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from ml_core import config, operations
+from ml_core.errors import TemporaryError
+from ml_core.ingestion import reconcile as data_assets
+from ml_core.ingestion import record
+from ml_core.ports import Blob
+from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS
+from ml_core.rollout import reconcile as rollouts
+from ml_core.rollout import request
+from ml_core.services import Services
+from ml_core.training import reconcile as models
+from tests.fakes import FakeClock, FakeContainers, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
+
+CONFIG = """
+poll: 15s
+data_assets:
+  flights: {container: flights, prefix: incoming/, suffixes: [.csv], window: {quiet_period: 30s}}
+models:
+  flight-delay:
+    data_asset: flights
+    target: {column: late, positive_value: "yes"}
+    id_columns: [flight, tail]
+    gates: {min_auc: 0.6}
+    endpoint: {name: flight-delay}
+    rollout: {steps: [10, 25, 50, 100], interval: 10m, min_requests: 20}
+    schedules: {retrain: "0 0 3 * * *"}
+"""
+
+_RECEIVERS: dict[str, Callable[[Services, str], None]] = {
+    DATA_ASSETS: data_assets.receive,
+    MODELS: models.receive,
+    ROLLOUTS: rollouts.receive,
+}
+ENDPOINT = "flight-delay"
+
+
+class Story:
+    """Services made of fakes, and the host that works off their queue."""
+
+    def __init__(self, text: str = CONFIG) -> None:
+        self.clock = FakeClock()
+        self.ledger, self.queue = FakeLedger(), FakeWorkQueue(self.clock)
+        self.containers, self.workspace = FakeContainers(self.clock), FakeWorkspace(self.clock)
+        self.evidence = FakeEvidence()
+        self.requests_per_look = 0
+        self.errors_per_look = 0
+        self.looks: list[str] = []
+        self.services = Services(
+            config=config.parse(text),
+            ledger=self.ledger,
+            queue=self.queue,
+            containers=self.containers,
+            workspace=self.workspace,
+            evidence=self.evidence,
+            now=self.clock,
+        )
+
+    def upload(self, path: str, size: int = 100, *, announce: bool = True) -> Blob:
+        """A file arrives in the container, and its event at the function, unless it gets lost."""
+        blob = self.containers.upload("flights", path, size)
+        if announce:
+            record.receive(self.services, blob_created(blob))
+        return blob
+
+    def model_registered(self, version: str, model: str = "flight-delay") -> None:
+        request.receive(self.services, model_registered(model, version))
+
+    def sweep(self) -> None:
+        operations.sweep(self.services)
+
+    def look(self) -> bool:
+        """Work off one visible message; when there is none, let time pass until one is. False: nothing will ever happen."""
+        received = self.queue.receive()
+        if received is None:
+            if not self.queue.messages:
+                return False
+            self.clock.moment = max(self.clock(), min(message[0] for message in self.queue.messages))
+            return True
+        kind, message = received
+        self.looks.append(kind)
+        self._traffic()
+        try:
+            _RECEIVERS[kind](self.services, message)
+        except TemporaryError:
+            self.queue.enqueue(kind, message, delay=timedelta(seconds=10))  # host.json's visibilityTimeout
+        return True
+
+    def until(self, condition: Callable[[], bool], limit: int = 2000) -> None:
+        """Let the story go on until something has happened."""
+        for _ in range(limit):
+            if condition():
+                return
+            if not self.look():
+                break
+        assert condition(), f"it never happened; the last answers: {self.answers()}"
+
+    def rest(self, limit: int = 2000) -> None:
+        """Let the story go on until nothing is left to do."""
+        for _ in range(limit):
+            if not self.look():
+                return
+        raise AssertionError(f"it never comes to rest; the last answers: {self.answers()}")
+
+    def answers(self) -> dict[str, Any]:
+        """The last answer of every key."""
+        kinds = tuple(f"{kind}/" for kind in _RECEIVERS)
+        return {key: entry.value["answer"] for key, entry in self.ledger.entries.items() if key.startswith(kinds)}
+
+    def answer(self, kind: str, key: str) -> str:
+        return str(self.ledger.entries[f"{kind}/{key}.json"].value["answer"]["reason"])
+
+    def rollout(self) -> dict[str, Any]:
+        """The state of the endpoint's rollout."""
+        return dict(self.ledger.entries[f"{ROLLOUTS}/{ENDPOINT}.json"].value["state"])
+
+    def settled(self, version: int) -> Callable[[], bool]:
+        return lambda: f"{ROLLOUTS}/{ENDPOINT}.json" in self.ledger.entries and self.rollout()["settled"] == version
+
+    def _traffic(self) -> None:
+        endpoint = self.workspace.endpoint(ENDPOINT)
+        for slot in endpoint.traffic if endpoint else ():
+            just_now = self.clock() - timedelta(seconds=1)
+            self.evidence.saw(ENDPOINT, slot, just_now, requests=self.requests_per_look, errors=self.errors_per_look)
+
+
+def blob_created(blob: Blob, event_id: str = "e1", api: str = "PutBlob", sequencer: str = "01") -> str:
+    """A BlobCreated event of Event Grid's schema as JSON."""
+    return json.dumps(
+        {
+            "id": event_id,
+            "eventType": "Microsoft.Storage.BlobCreated",
+            "eventTime": blob.modified_at.isoformat(),
+            "subject": "/blobServices/default/containers/...",
+            "data": {"api": api, "url": blob.url, "eTag": blob.etag, "contentLength": blob.size, "sequencer": sequencer},
+        }
+    )
+
+
+def blob_deleted(blob: Blob, event_id: str = "e2", sequencer: str = "00") -> str:
+    return json.dumps(
+        {
+            "id": event_id,
+            "type": "Microsoft.Storage.BlobDeleted",
+            "specversion": "1.0",
+            "time": blob.modified_at.isoformat(),
+            "data": {"api": "DeleteBlob", "url": blob.url, "sequencer": sequencer},
+        }
+    )
+
+
+def model_registered(model: str, version: str) -> str:
+    return json.dumps(
+        {
+            "id": f"{model}-{version}",
+            "eventType": "Microsoft.MachineLearningServices.ModelRegistered",
+            "eventTime": "2026-03-01T12:00:00Z",
+            "data": {"ModelName": model, "ModelVersion": version, "ModelTags": {}},
+        }
+    )
+
+
+def run_status_changed(run: str, status: str) -> str:
+    return json.dumps(
+        {
+            "id": f"{run}-{status}",
+            "eventType": "Microsoft.MachineLearningServices.RunStatusChanged",
+            "eventTime": "2026-03-01T12:00:00.1234567Z",
+            "data": {"runId": run, "runStatus": status, "runType": "azureml.PipelineRun"},
+        }
+    )
