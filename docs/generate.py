@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from local.azureml import coverage
 from ml_core import config
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -109,7 +110,7 @@ _KINDS = {
 }
 
 
-PAGES = {"configuration.md": configuration}
+PAGES = {"configuration.md": configuration, "emulator-coverage.md": coverage.table}
 
 
 def main() -> None:

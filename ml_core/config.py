@@ -114,6 +114,7 @@ class DataAsset(Section):
     """Only blobs whose path ends with one of these, in any case. None given: every blob."""
 
     window: Window = Window()
+    """When the files are complete enough to become a version."""
 
     def holds(self, container: str, path: str) -> bool:
         """Whether this blob belongs to the data asset."""
@@ -135,9 +136,16 @@ class Gates(Section):
     """What a model must reach on held-out rows to be registered at all. A gate that is not given is not applied."""
 
     min_auc: Probability | None = None
+    """Area under the ROC curve: the chance that a positive row scores higher than a negative one. 0.5 is a coin toss."""
+
     min_average_precision: Probability | None = None
+    """Area under the precision-recall curve. A coin toss reaches the share of positive rows."""
+
     max_log_loss: Annotated[float, Field(ge=0)] | None = None
+    """Mean negative log likelihood, in nats."""
+
     max_calibration_error: Probability | None = None
+    """Expected calibration error: the mean distance between a score and how often it comes true."""
 
 
 class Endpoint(Section):
@@ -147,7 +155,11 @@ class Endpoint(Section):
     """3 to 32 letters, digits and hyphens; unique in the Azure region, since it becomes a host name."""
 
     instance_type: NonEmpty = "Standard_DS3_v2"
+    """The size of the virtual machines."""
+
     instance_count: Annotated[int, Field(ge=1, le=50)] = 1
+    """How many of them each deployment has. During a rollout there are two deployments."""
+
     image: NonEmpty = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
     """The base image that components/environment/serve.conda.yaml is built on."""
 
@@ -175,34 +187,51 @@ class Schedules(Section):
     """When things happen though no file came. NCRONTAB, UTC."""
 
     retrain: Schedule | None = None
+    """Train again at these times on the newest data version, though no file came."""
 
 
 class Model(Section):
     """A model: what it learns from, how good it must be, where it serves."""
 
     data_asset: AssetName
+    """The data asset that it learns from; each of its versions is a reason to train."""
+
     pipeline: NonEmpty = "components/pipelines/train.yml"
     """The Azure ML pipeline that trains it, relative to the app's folder."""
 
     target: Target
+    """What is predicted."""
+
     id_columns: tuple[NonEmpty, ...] = ()
     """Columns that only tell rows apart: never features."""
 
     gates: Gates = Gates()
+    """What it must reach to be registered."""
+
     endpoint: Endpoint
+    """Where it serves; an endpoint serves one model."""
+
     rollout: Rollout = Rollout()
+    """How a new version takes over."""
+
     schedules: Schedules = Schedules()
+    """When things happen though no file came."""
 
 
 class Config(Section):
     """The whole of tidegate.yaml."""
 
     version: Literal[1] = 1
+    """The version of this schema."""
+
     poll: Duration = timedelta(seconds=15)
     """How often a running job or an updating endpoint is looked at again. Events come first; this is the net below them."""
 
     data_assets: dict[AssetName, DataAsset] = Field(min_length=1)
+    """What is watched, by name: the name of the Azure ML data asset."""
+
     models: dict[AssetName, Model] = {}
+    """What is trained and served, by name: the name of the Azure ML model."""
 
     def asset_of(self, container: str, path: str) -> str | None:
         """The data asset that a blob belongs to. At most one: overlapping prefixes are refused."""

@@ -37,7 +37,7 @@ class Settings:
     """TIDEGATE_RESOURCE_MANAGER: the Azure Resource Manager; differs in sovereign clouds."""
 
     config: Path = Path("tidegate.yaml")
-    """TIDEGATE_CONFIG: what to watch and how. Paths inside it are relative to its folder."""
+    """TIDEGATE_CONFIG: what to watch and how; relative to the app's folder, as the paths inside it are."""
 
     ledger_container: str = "tidegate-ledger"
     """TIDEGATE_LEDGER_CONTAINER: the container of the ledger; made on first use."""
