@@ -74,7 +74,7 @@ def up(
     except Stopped:
         console.print("stopped")
     except StackError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 

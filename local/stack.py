@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -104,6 +105,7 @@ class Stack:
         """Start every part, as much side by side as their dependences allow. StackError says what is in the way."""
         self._take_lock()
         self._refuse_taken_ports()
+        self._refuse_bad_configuration()
         env = self.environment
         mlflow = self._spawn_mlflow()  # first, because it takes longest
         self._start_azurite()
@@ -174,6 +176,13 @@ class Stack:
         taken = [f"{port} ({name})" for name, port in vars(self.environment.ports).items() if port_answers(port)]
         if taken:
             raise StackError(f"These ports are in use: {', '.join(taken)}. Stop what listens there, or start with --free-ports.")
+
+    def _refuse_bad_configuration(self) -> None:
+        """Ask the app's own check, as its own process: this package shares no code with the app."""
+        command = [sys.executable, "-m", "ml_core.config", str(self.environment.config)]
+        checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if checked.returncode:
+            raise StackError(checked.stderr.strip())
 
     def _log(self, name: str) -> Path:
         return self.environment.state / "logs" / f"{name}.log"

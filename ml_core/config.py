@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import combinations
@@ -291,3 +292,19 @@ def _contradictions(config: Config) -> Iterator[Finding]:
         if here.container == there.container and nested:
             expected = f"a prefix that does not overlap with {here.prefix!r} of {first}: a blob belongs to one data asset"
             yield Finding(("data_assets", second, "prefix"), there.prefix, expected)
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m ml_core.config [FILE]`: check a configuration before it is deployed. Exit code 1 when there are findings."""
+    path = Path(arguments[0] if arguments else "tidegate.yaml")
+    try:
+        config = load(path)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command's answer
+        return 1
+    print(f"{path}: {len(config.data_assets)} data assets, {len(config.models)} models")  # noqa: T201 - a command's answer
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -49,7 +49,7 @@ def main(
         console.print("stopped: every process of the demo has ended")
         raise typer.Exit(130) from None
     except (StoryStopped, StackError) as error:
-        console.print(f"\n{error}", style="red", markup=False, highlight=False)
+        console.print(f"\n{error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     print_summary(console, stages, outcome)
     if not keep:
