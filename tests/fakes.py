@@ -1,6 +1,6 @@
-"""Hand-made fakes of the app's ports. They keep the semantics that matter: conditions, immutability, refusals, and things that take time.
+"""Hand-made fakes of the app's ports, with the semantics that matter: conditions, immutability, refusals, things that take time.
 
-Not faked: the decisions, the reconcilers, the names, the documents. `tests/contract` holds these fakes and the real adapters to one suite.
+Not faked: the decisions, the reconcilers, the names, the documents. `tests/contract` is one suite for these and the adapters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A town of fakes in which stories are told: files arrive, time passes, and messages are worked off as the Functions host does."""
+"""Where stories are told: files arrive, time passes, and messages are worked off as the Functions host does. Faked: the ports."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class State:
     """The version that the blobs would make, as last seen."""
 
     changed_at: datetime | None = None
-    """Since when they would make that one."""
+    """When the blobs last became others, as far as it was seen."""
 
     refused: str = ""
     """A version that Azure refused for good."""
@@ -61,6 +61,7 @@ class Register:
     """The window is closed: these blobs are a version. `left_out` are paths of empty files."""
 
     version: str
+    changed_at: datetime
     blobs: tuple[Blob, ...]
     left_out: tuple[str, ...]
     reason: str
@@ -87,7 +88,7 @@ def decide(state: State, observation: Observation, now: datetime) -> Action:
     if remaining > timedelta(0):
         return KeepOpen(version, changed_at, f"the files last changed at {changed_at:%H:%M:%S}; waiting for more", remaining)
     left_out = tuple(blob.path for blob in observation.blobs if blob.size == 0)
-    return Register(version, blobs, left_out, f"{len(blobs)} files have not changed for {now - changed_at}")
+    return Register(version, changed_at, blobs, left_out, f"{len(blobs)} files have not changed for {now - changed_at}")
 
 
 def evolve(state: State, action: Action, _now: datetime) -> State:
@@ -95,9 +96,9 @@ def evolve(state: State, action: Action, _now: datetime) -> State:
     if isinstance(action, KeepOpen):
         return replace(state, pending=action.version, changed_at=action.changed_at)
     if isinstance(action, Register):
-        return State(registered=action.version)
+        return State(registered=action.version, changed_at=action.changed_at)
     # What was pending has gone back to what is registered, or to nothing.
-    return replace(state, pending="", changed_at=None)
+    return replace(state, pending="")
 
 
 def refuse(state: State, action: Action, _error: str) -> State:
