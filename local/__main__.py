@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from local.activity import Activity
 from local.layout import Ports, StackEnvironment
 from local.stack import Stack, StackError
 
@@ -37,11 +39,11 @@ def stop_on_signals() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def watched_containers(config: Path) -> list[str]:
-    """The containers that tidegate.yaml names; the app checks the file in full."""
+def data_assets(config: Path) -> dict[str, str]:
+    """The data assets that tidegate.yaml names, each with its container; the app checks the file in full."""
     try:
         document = yaml.safe_load(config.read_text()) or {}
-        return sorted({str(asset["container"]) for asset in document["data_assets"].values()})
+        return {str(name): str(asset["container"]) for name, asset in document["data_assets"].items()}
     except FileNotFoundError:
         raise StackError(f"{config} is not there: name the configuration with --config.") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
@@ -62,15 +64,18 @@ def up(
         environment = StackEnvironment.prepare(state, Ports.free() if free_ports else Ports(), config)
         stack = Stack(
             environment,
-            watched=watched_containers(config),
+            watched=sorted(set(data_assets(config).values())),
             pace=pace,
             report=lambda name, address: console.print(f"  {name:<12} {address}"),
         )
         with stack:
             _tell(console, state)
+            activity = Activity(stack.observer, list(data_assets(config)))
             while True:
-                time.sleep(0.5)
                 stack.check()
+                for line in activity.news():
+                    console.print(f"{datetime.now():%H:%M:%S} {line}", markup=False, highlight=False, soft_wrap=True)
+                time.sleep(0.5)
     except Stopped:
         console.print("stopped")
     except StackError as error:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from local.__main__ import Stopped, stop_on_signals, watched_containers
+from local.__main__ import Stopped, data_assets, stop_on_signals
 from local.demo.stages import Stages, StoryStopped
 from local.demo.story import STACK, TITLES, Story
 from local.demo.summary import print_summary
@@ -33,7 +33,7 @@ def main(
     environment = StackEnvironment.prepare(state, Ports.free(), CONFIG)
     story: Story | None = None
     try:
-        stack = Stack(environment, watched=watched_containers(CONFIG))
+        stack = Stack(environment, watched=sorted(set(data_assets(CONFIG).values())))
         with DemoView(console, stages):
             try:
                 with stages.running(STACK) as stage:
