@@ -19,9 +19,9 @@ class DemoView:
 
     def __init__(self, console: Console, stages: Stages) -> None:
         self._console, self._stages = console, stages
-        self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw) if console.is_terminal else None
         self._printed: set[str] = set()
         self._started = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw) if console.is_terminal else None
         stages.refresh = self._refresh
 
     def __enter__(self) -> DemoView:
