@@ -75,6 +75,7 @@ def main(
         server = Server(Emulator(settings))
         running.callback(server.stop)
         server.start()
+        server.emulator.jobs.warm()
         if print_env:
             _print_environment(settings)
         stop.wait()

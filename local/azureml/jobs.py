@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm
@@ -34,6 +35,7 @@ class _Jobs:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
         self._runner = emulator.jobs
+        self._submitting = threading.Lock()
 
     def put(self, call: Call) -> Answer:
         name, properties = call.path_params["name"], call.properties
@@ -41,20 +43,14 @@ class _Jobs:
             raise bad_request(
                 f"'{name}' is not a valid job name: 1 to 255 letters, digits, '-' and '_', beginning with a letter or digit."
             )
-        if (run := self._runner.runs.find(name)) is not None:
-            return self._put_again(name, run, properties)
-        self._runner.plan(name, properties)
-        new = False
-
-        def insert(old: Body | None) -> Body:
-            nonlocal new
-            new = old is None
-            return old or {"properties": _with_places(name, properties), "submitted": properties}
-
-        self._store.upsert(KIND, name, "", insert)
-        if new:  # of two submissions at the same moment one is the first
-            self._runner.submit(name)
-        return Answer(self._resource(name), 201 if new else 200)
+        with self._submitting:  # of two submissions at the same moment one is the first
+            run = self._runner.runs.find(name)
+            if run is None:
+                self._runner.plan(name, properties)
+                self._store.put(KIND, name, "", {"properties": _with_places(name, properties), "submitted": properties})
+                self._runner.submit(name)
+                return Answer(self._resource(name), 201)
+        return self._put_again(name, run, properties)
 
     def _put_again(self, name: str, run: Run, properties: Body) -> Answer:
         """As Azure: a submitted job keeps its definition; the same definition again changes the metadata only."""
@@ -86,7 +82,9 @@ class _Jobs:
         view = call.query.get("listViewType", "ActiveOnly")
         if view not in ("ActiveOnly", "ArchivedOnly", "All"):
             raise bad_request(f"listViewType must be ActiveOnly, ArchivedOnly or All, not '{view}'.")
-        found = [self._described(record) for record in reversed(self._store.records(KIND))]
+        # A job whose run is not there yet is being submitted at this moment.
+        records = [record for record in reversed(self._store.records(KIND)) if self._runner.runs.find(record.name)]
+        found = [self._described(record) for record in records]
         kept = [job for job in found if view == "All" or job["properties"]["isArchived"] is (view == "ArchivedOnly")]
         if "jobType" in call.query:
             kept = [job for job in kept if job["properties"]["jobType"] == call.query["jobType"]]

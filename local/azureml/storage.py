@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,13 +53,18 @@ class EmulatorStorage:
             self.blob_url,
             credential={"account_name": ACCOUNT, "account_key": ACCOUNT_KEY},
             connection_verify=str(emulator.certificates.bundle),
-            # Azurite is next door: when it does not answer at once it is not there, and long retries only hide it.
+            # Azurite is next door: no proxy of the host in between, nor a look for one before every request.
+            use_env_settings=False,
+            # When it does not answer at once it is not there, and long retries only hide it.
             initial_backoff=0.2,
             increment_base=2,
             retry_total=2,
         )
 
+        self._uploads = ThreadPoolExecutor(4, thread_name_prefix="upload")
+
     def close(self) -> None:
+        self._uploads.shutdown()
         self.service.close()
 
     def ensure_containers(self) -> None:
@@ -149,12 +155,16 @@ class EmulatorStorage:
 
     def upload_folder(self, folder: Path, container: str, path: str) -> Names:
         """Upload a file, or every file below a folder, to `path`; returns the blobs' names."""
-        uploaded = []
-        for file, name in _files(folder, path):
+        client, files = self.container(container), list(_files(folder, path))
+
+        def upload(file: Path, name: str) -> str:
             with file.open("rb") as stream:
-                self.container(container).upload_blob(name, stream, overwrite=True)
-            uploaded.append(name)
-        return uploaded
+                client.upload_blob(name, stream, overwrite=True)
+            return name
+
+        if len(files) < 2:
+            return [upload(*entry) for entry in files]
+        return list(self._uploads.map(lambda entry: upload(*entry), files))
 
     def download_to(self, container: str, path: str, target: Path) -> Path:
         """Download the blob `path` to `target/<its name>`, or everything below it into `target`; return the file or folder.

@@ -16,6 +16,7 @@ import yaml
 
 ENVIRONMENTS = Path(__file__).resolve().parents[3] / ".environments"
 DEFAULT = "train"
+_PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 
 
 class EnvironmentMissing(LookupError):
@@ -44,6 +45,12 @@ def default_interpreter(folder: Path = ENVIRONMENTS) -> Path:
     return _python_of(folder / DEFAULT, "environments without a conda file")
 
 
+def interpreters(folder: Path = ENVIRONMENTS) -> list[Path]:
+    """The Python of every environment, each once however many links lead to it."""
+    found = {environment.resolve() / _PYTHON for environment in folder.glob("*")}
+    return sorted(python for python in found if python.exists())
+
+
 def link(conda_file: Path, environment: Path, folder: Path = ENVIRONMENTS) -> Path:
     """Make `environment` stand for `conda_file`; returns the link. An older link of the same conda file is replaced."""
     _python_of(environment, str(conda_file))
@@ -57,7 +64,7 @@ def link(conda_file: Path, environment: Path, folder: Path = ENVIRONMENTS) -> Pa
 
 def _python_of(environment: Path, purpose: str) -> Path:
     # Through the link, so that one environment is one warmed parent; not through python's own link, which leaves the environment.
-    python = environment.resolve() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = environment.resolve() / _PYTHON
     if not python.exists():
         raise EnvironmentMissing(
             f"No local Python stands for {purpose}: {environment.parent.name}/{environment.name} is missing. Run `make setup`."

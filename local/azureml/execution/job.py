@@ -133,7 +133,7 @@ class JobRun:
         return ("Canceled", "") if self._canceled.is_set() else ("Completed", "")
 
     def _finish_pipeline(self, run_id: str, status: str, error: str) -> None:
-        """The job's own log and outputs are stored before its end is told: who waits for the end may read them at once."""
+        """Logs, outputs and MLflow's states are settled before the end is told: who waits for the end may read them at once."""
         self._shop.runs.set_status(run_id, "Finalizing")
         outputs = {
             name: self._steps[step].destination(self._name_of(step, name))
@@ -142,10 +142,10 @@ class JobRun:
         }
         self._shop.runs.change(run_id, {"outputs": outputs})
         self._note(f"{run_id} ended: {status}")
+        self._loose.append(self._afterwards.submit(end_tracking, self._shop.tracking, self._tracked[run_id], status))
         self._loose.append(self._afterwards.submit(self._store_log, run_id))
         self._settle_loose_ends()
         self._shop.runs.set_status(run_id, status, **({"error": failure(error)} if error else {}))
-        end_tracking(self._shop.tracking, self._tracked[run_id], status)
 
     def _store_log(self, run_id: str) -> None:
         storage = self._shop.emulator.storage

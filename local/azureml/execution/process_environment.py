@@ -32,8 +32,17 @@ _READ_AT_START = (
     "LD_",
     "MALLOC_",
     "MPL",
+    "PATH",
+    "LANG",
+    "LC_",
+    "TZ",
+    "GLIBC_",
+    # Of bash, which a fork does without.
+    "BASH",
+    "SHELLOPTS",
 )
-_SHELL_SYNTAX = re.compile(r"[|&;<>()$`\\*?\[\]{}~#!\n]")
+# What means something to bash, and what bash and shlex split differently: any white space but blank and tab, control characters.
+_SHELL_SYNTAX = re.compile(r"[|&;<>()$`\\*?\[\]{}~#!]|[^\S \t]|[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def common_environment(emulator: Emulator, python: Path) -> dict[str, str]:

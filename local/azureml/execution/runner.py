@@ -7,14 +7,12 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.errors import bad_request, not_found
-from local.azureml.execution.environments import EnvironmentMissing, default_interpreter
+from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreters
 from local.azureml.execution.graph import plan_job
 from local.azureml.execution.job import PIPELINE_LOG, JobRun
 from local.azureml.execution.materials import Materials
@@ -23,6 +21,7 @@ from local.azureml.execution.processes import Processes
 from local.azureml.execution.runs import COMMAND, PIPELINE, STEP, TERMINAL, Run, Runs, failure
 from local.azureml.execution.step import LOG, Workshop
 from local.azureml.execution.tracking import Tracking
+from local.azureml.execution.warmed_parent import LaunchFailedError
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -32,6 +31,12 @@ _ASSET_ID = re.compile(
     r"(?P<workspace>/subscriptions/.+/workspaces/[^/]+)/(?P<kind>\w+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)"
 )
 _STOPPED = "The emulator was stopped while this job was running."
+USUAL_MODULES = (
+    "numpy", "pandas", "pyarrow.csv", "pyarrow.compute", "pyarrow.parquet", "sklearn.metrics", "xgboost",
+    "matplotlib.figure", "matplotlib.backends.backend_agg", "mlflow", "mlflow.models", "mlflow.pyfunc",
+    "azure.identity", "azure.storage.blob", "azure.ai.ml",
+)  # fmt: skip
+"""What trainings usually import, the slow ones: for the first start, when nothing was learned from a step yet."""
 _log = logging.getLogger(__name__)
 
 
@@ -79,9 +84,16 @@ class JobRunner:
         if running is not None:
             running[0].cancel()
 
-    def warm(self, modules: Sequence[str]) -> None:
-        """Let the training environment's parent import `modules` in the background, so that the first job need not."""
-        self.processes.parent(default_interpreter()).warm(modules)
+    def warm(self) -> None:
+        """Let parents import in the background what steps will ask for: what earlier ones did, or what trainings usually do.
+
+        For a control plane that answers already: azureml-mlflow asks it when it is imported.
+        """
+        try:
+            self.processes.warm_known(interpreters())
+            self.processes.parent(default_interpreter()).warm(USUAL_MODULES)
+        except (EnvironmentMissing, LaunchFailedError) as error:  # the first job will fail with it; the rest works without
+            _log.warning("no environment for jobs is warmed: %s", error)
 
     def wait(self, name: str, timeout: float | None = None) -> bool:
         """True when the job has ended and everything of it is stored."""
@@ -96,8 +108,6 @@ class JobRunner:
         """After a restart: what was running died with the old process, and is told so."""
         for run in self.runs.unfinished():
             self.runs.set_status(run["runId"], "Failed", error=failure(_STOPPED, "ServiceError"))
-        with suppress(EnvironmentMissing):  # nothing was set up yet, so nothing was learned either
-            self.processes.warm_known([default_interpreter()])
 
     def close(self) -> None:
         """End all jobs and every process of theirs."""

@@ -95,8 +95,8 @@ class StepRun:
             status, error = "Completed", None
         if error is not None:
             self._note(error["error"]["message"].splitlines()[0])
-        if self._is_job:  # who waits for the end of a job may read its log at once
-            self._store_log()
+        if self._is_job:  # who waits for the end of a job may read its log and its MLflow run at once
+            self._settle(status)
         self.shop.runs.set_status(run_id, status, **({"error": error} if error else {}))
         return status
 
@@ -213,7 +213,10 @@ class StepRun:
     def settle(self, status: str) -> None:
         """After its end, while later steps run already: the log to storage, the MLflow run to its end."""
         if not self._is_job:
-            self._store_log()
+            self._settle(status)
+
+    def _settle(self, status: str) -> None:
+        self._store_log()
         end_tracking(self.shop.tracking, self.tracked, status)
 
     @property
@@ -225,7 +228,10 @@ class StepRun:
         storage = self.shop.emulator.storage
         if self.log.exists():
             target = storage.resolve(artifact_uri(self.run["runId"], LOG))
-            storage.upload_folder(self.log, target.container, target.path)
+            try:
+                storage.upload_folder(self.log, target.container, target.path)
+            except (StorageError, OSError) as error:  # what the step came to stays
+                self._note(f"this log could not be stored: {error}")
 
     def _note(self, text: str) -> None:
         """A line of the emulator itself in the step's log."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from local.azureml.execution.environments import EnvironmentMissing, environment_key, interpreter_for, link, main
 from local.azureml.execution.process_environment import script_of
@@ -65,6 +68,10 @@ def test_a_conda_file_that_is_no_yaml_is_a_clear_error(tmp_path: Path) -> None:
         ("A=1 python train.py", ()),
         ("python train.py 'open", ()),
         ("echo python train.py", ()),
+        ("python train.py --x a\rb", ()),
+        ("python train.py --x 'a\nb'", ()),
+        ("python train.py --x a\u00a0b", ()),
+        ("python train.py --x a\x00b", ()),
     ],
 )
 def test_only_a_plain_python_command_is_forked_everything_else_is_bashs(command: str, words: tuple[str, ...]) -> None:
@@ -73,4 +80,31 @@ def test_only_a_plain_python_command_is_forked_everything_else_is_bashs(command:
 
 def test_variables_that_are_read_when_a_process_starts_are_not_left_to_a_fork() -> None:
     assert script_of("python train.py", {"MY_FLAG": "1"}) == ("train.py",)
-    assert script_of("python train.py", {"OMP_NUM_THREADS": "1"}) == ()
+    for name in ("OMP_NUM_THREADS", "PATH", "LC_ALL", "BASH_ENV"):
+        assert script_of("python train.py", {name: "1"}) == ()
+
+
+def split_by_bash(folder: Path, command: str) -> list[str]:
+    """The arguments that bash gives to a program named `python`, which writes them down, each followed by a NUL."""
+    told = folder / "told"
+    told.unlink(missing_ok=True)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    subprocess.run(["bash", "-c", command], cwd=folder, env=environment, check=False, capture_output=True)
+    return told.read_text().split("\0")[:-1] if told.exists() else []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    value=st.text(st.sampled_from("a -='\"\t\r\x0b\x1c\x85\u00a0\u3000,:%^@+./"), max_size=6),
+    form=st.sampled_from(["{}", "--x '{}' y", '"{}"', "--a={} b", "{}  "]),
+)
+def test_a_forked_script_gets_the_words_that_bash_would_give_it_whatever_an_input_holds(
+    tmp_path: Path, value: str, form: str
+) -> None:
+    python = tmp_path / "python"
+    if not python.exists():
+        python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\" > told\n")
+        python.chmod(0o755)
+    command = f"python train.py {form.format(value)}"
+    words = script_of(command, {})
+    assert list(words) in ([], split_by_bash(tmp_path, command))

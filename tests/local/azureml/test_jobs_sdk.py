@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,15 +157,37 @@ def test_stream_prints_the_jobs_log(client: MLClient, tmp_path: Path, capsys: py
     assert "Execution Summary" in printed
 
 
-def test_stream_of_a_running_command_prints_what_it_says(
-    client: MLClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from azure.ai.ml import command
+class Listener(io.StringIO):
+    """A standard output that makes a file when it has heard a word."""
 
-    job = command(command="echo hello from bash; sleep 3", environment="azureml:plain:1", experiment_name="sdk")
+    def __init__(self, word: str, sign: Path) -> None:
+        super().__init__()
+        self._word, self._sign = word, sign
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self._word in self.getvalue():
+            self._sign.touch()
+        return written
+
+
+def test_stream_prints_what_a_command_says_while_it_runs(
+    client: MLClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends when the stream has printed its word: printed only afterwards, it would run into its limit."""
+    from azure.ai.ml import command
+    from azure.ai.ml.entities import CommandJobLimits
+
+    job = command(
+        command=f"echo hello from bash; until [ -e '{tmp_path / 'heard'}' ]; do sleep 0.02; done",
+        environment="azureml:plain:1",
+        experiment_name="sdk",
+    )
+    job.limits = CommandJobLimits(timeout=60)
     name = submit(client, job).name
+    monkeypatch.setattr("sys.stdout", Listener("hello from bash", tmp_path / "heard"))
     client.jobs.stream(name)
-    assert "hello from bash" in capsys.readouterr().out
+    assert client.jobs.get(name).status == "Completed"
 
 
 def test_stream_of_a_failed_job_raises_with_the_steps_last_words(client: MLClient, tmp_path: Path) -> None:
