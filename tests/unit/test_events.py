@@ -1,4 +1,4 @@
-"""What Event Grid sends, as values. Nothing is faked; the documentation's samples are read when they lie beside the repository."""
+"""What Event Grid sends, as values. Nothing is faked; the documentation's samples are read if they lie beside the repository."""
 
 from __future__ import annotations
 

@@ -1,0 +1,184 @@
+"""One suite for two implementations of each port: the hand-made fake, and the adapter with the unmodified SDK on the local stack.
+
+Real in the second case: Azurite, TLS, tokens, the emulator with its scoring processes. Made up: the model and its scoring script.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.storage.azurite import Azurite
+from ml_core.adapters.azure_monitor import AzureMonitorEvidence
+from ml_core.adapters.azureml import AzureMLWorkspace
+from ml_core.adapters.blob_containers import BlobContainers
+from ml_core.adapters.blob_ledger import BlobLedger
+from ml_core.adapters.storage_queue import StorageWorkQueue
+from ml_core.bootstrap import credential
+from ml_core.ports import Containers, Ledger, ModelVersion, TrafficEvidence, WorkQueue, Workspace
+from ml_core.settings import Settings
+from tests.fakes import FakeClock, FakeContainers, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import json
+
+def init():
+    pass
+
+def run(raw):
+    if "fail" in json.loads(raw):
+        raise ValueError("asked to fail")
+    return {"scores": [0.5]}
+"""
+
+
+@dataclass
+class Storage:
+    """The containers port, with the other side of it: people who upload and delete."""
+
+    port: Containers
+    container: str
+    upload: Callable[[str, int], None]
+    delete: Callable[[str], None]
+
+
+@dataclass
+class Queue:
+    """The queue port, with the other side of it: the host, which receives (kind, message), or None."""
+
+    port: WorkQueue
+    receive: Callable[[str], str | None]
+
+
+@dataclass
+class Place:
+    """The workspace port, with what others do to a workspace: register models, and let time pass."""
+
+    port: Workspace
+    register_model: Callable[[ModelVersion], None]
+    wait: Callable[[], None]
+
+    def until(self, happened: Callable[[], Any], *, within: float = 120) -> None:
+        deadline = time.monotonic() + within
+        while not happened():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            self.wait()
+
+
+@pytest.fixture
+def name() -> Callable[[str], str]:
+    """Makes names that no other test uses: the local stack lives as long as the session."""
+    return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(params=["fake", "real"])
+def ledger(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Ledger:
+    if request.param == "fake":
+        return FakeLedger()
+    request.getfixturevalue("azure_environment")
+    azurite: Azurite = request.getfixturevalue("azurite")
+    return BlobLedger(azurite.blob_url, name("ledger"), credential)
+
+
+@pytest.fixture(params=["fake", "real"])
+def work_queue(request: pytest.FixtureRequest) -> Queue:
+    if request.param == "fake":
+        fake = FakeWorkQueue(FakeClock())
+        return Queue(fake, lambda kind: next((text for at, to, text in fake.messages if to == kind and at <= fake.clock()), None))
+    request.getfixturevalue("azure_environment")
+    azurite: Azurite = request.getfixturevalue("azurite")
+    return Queue(StorageWorkQueue(azurite.queue_url, credential), lambda kind: _received(azurite, kind))
+
+
+def _received(azurite: Azurite, kind: str) -> str | None:
+    """As the host receives it: base64 taken off."""
+    from azure.storage.queue import QueueClient, TextBase64DecodePolicy
+
+    queue = QueueClient(
+        azurite.queue_url, f"tidegate-{kind}", credential=credential(), message_decode_policy=TextBase64DecodePolicy()
+    )
+    message = queue.receive_message()
+    return str(message.content) if message else None
+
+
+@pytest.fixture(params=["fake", "real"])
+def storage(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Storage:
+    container = name("flights")
+    if request.param == "fake":
+        fake = FakeContainers(FakeClock())
+        return Storage(
+            fake, container, lambda path, size: _upload(fake, container, path, size), lambda path: fake.delete(container, path)
+        )
+    request.getfixturevalue("azure_environment")
+    azurite: Azurite = request.getfixturevalue("azurite")
+    from azure.storage.blob import ContainerClient
+
+    client = ContainerClient(azurite.blob_url, container, credential=credential())
+    client.create_container()
+
+    def upload(path: str, size: int) -> None:
+        client.upload_blob(path, b"x" * size, overwrite=True)
+
+    return Storage(BlobContainers(azurite.blob_url, credential), container, upload, client.delete_blob)
+
+
+def _upload(fake: FakeContainers, container: str, path: str, size: int) -> None:
+    fake.upload(container, path, size)
+
+
+@pytest.fixture(params=["fake", "real"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    if request.param == "fake":
+        clock = FakeClock()
+        fake = FakeWorkspace(clock)
+        yield Place(fake, fake.register_model, lambda: clock.advance(timedelta(minutes=1)))
+        return
+    variables: dict[str, str] = request.getfixturevalue("azure_environment")
+    client = request.getfixturevalue("ml_client")
+    yield Place(_real_workspace(variables, tmp_path), lambda model: _register(client, model, tmp_path), lambda: time.sleep(0.1))
+
+
+def _real_workspace(variables: dict[str, str], app: Path) -> AzureMLWorkspace:
+    """An app's folder with the repository's pipelines and environments, and a scoring script that needs no trained model."""
+    from local.azureml.execution.environments import ENVIRONMENTS, link
+
+    shutil.copytree(ROOT / "components", app / "components", ignore=shutil.ignore_patterns("__pycache__", "score"))
+    (app / "components" / "score").mkdir()
+    (app / "components" / "score" / "score.py").write_text(SCRIPT)
+    for environment in ("serve", "train"):
+        link(ROOT / "components" / "environment" / f"{environment}.conda.yaml", ENVIRONMENTS / environment)
+    return AzureMLWorkspace(_settings(variables), app, credential)
+
+
+def _settings(variables: dict[str, str]) -> Settings:
+    storage = variables["TIDEGATE_DATA__blobServiceUri"]
+    uris = {"TIDEGATE_STORAGE__blobServiceUri": storage, "TIDEGATE_STORAGE__queueServiceUri": storage}
+    return Settings.from_mapping({**variables, **uris})
+
+
+def _register(client: Any, model: ModelVersion, folder: Path) -> None:
+    from azure.ai.ml.entities import Model
+
+    place = folder / f"{model.name}-{model.version}"
+    place.mkdir()
+    (place / "model.json").write_text(json.dumps({"name": model.name}))
+    registered = Model(name=model.name, version=model.version, path=str(place), type="custom_model", tags=dict(model.tags))
+    client.models.create_or_update(registered)
+
+
+@pytest.fixture(params=["fake", "real"])
+def evidence(request: pytest.FixtureRequest) -> TrafficEvidence:
+    if request.param == "fake":
+        return FakeEvidence()
+    settings = _settings(request.getfixturevalue("azure_environment"))
+    return AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential)

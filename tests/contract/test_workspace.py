@@ -1,0 +1,189 @@
+"""What the workspace promises, on the fake and through the unmodified SDK against the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ml_core.errors import PermanentError
+from ml_core.ingestion.manifest import version_folder
+from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, NoData, SourceFailed, TrafficEvidence, TrainingJob
+from tests.contract.conftest import Place
+
+Name = Callable[[str], str]
+NOWHERE = Blob("https://127.0.0.1:1/account/c/a.csv", "a.csv", "0x1", 10, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def spec(endpoint: str, slot: str, model: str, version: str = "1") -> DeploymentSpec:
+    return DeploymentSpec(endpoint, slot, model, version, "Standard_DS3_v2", 1, "python:3.11")
+
+
+def endpoint_of(place: Place, name: str) -> EndpointState:
+    found = place.port.endpoint(name)
+    assert found is not None
+    return found
+
+
+def settled(place: Place, name: str) -> Callable[[], bool]:
+    def happened() -> bool:
+        found = place.port.endpoint(name)
+        states = [found.provisioning_state, *(one.provisioning_state for one in found.deployments.values())] if found else [""]
+        return set(states) <= {"Succeeded", "Failed"}
+
+    return happened
+
+
+def test_what_does_not_exist_is_none(place: Place, name: Name) -> None:
+    assert place.port.job(name("job")) is None
+    assert place.port.model(name("model"), "1") is None
+    assert place.port.model_of_job(name("model"), "job") is None
+    assert place.port.endpoint(name("endpoint")) is None
+
+
+def test_a_data_version_is_registered_once_however_often_it_is_asked_for(place: Place, name: Name) -> None:
+    asset = name("flights")
+    for _ in range(2):
+        place.port.register_data_version(asset, "v1", version_folder(asset, "v1", [NOWHERE]), {"tidegate.data_asset": asset})
+
+
+def test_a_model_is_found_by_its_version_and_by_its_job_and_ten_is_newer_than_nine(place: Place, name: Name) -> None:
+    model = name("model")
+    for version in ("9", "10"):
+        place.register_model(ModelVersion(model, version, {"job": "train-a", "auc": "0.8"}))
+    place.register_model(ModelVersion(model, "11", {"job": "train-b"}))
+    found = place.port.model(model, "9")
+    assert found is not None
+    assert (found.version, found.tags["auc"]) == ("9", "0.8")
+    found = place.port.model_of_job(model, "train-a")
+    assert found is not None
+    assert found.version == "10"
+    assert place.port.model_of_job(model, "train-c") is None
+    assert place.port.model(model, "12") is None
+
+
+@pytest.mark.train_environment
+def test_a_job_is_submitted_once_and_a_failed_one_tells_its_error(place: Place, name: Name) -> None:
+    asset, job_name = name("flights"), name("train")
+    place.port.register_data_version(asset, "v1", version_folder(asset, "v1", [NOWHERE]), {})
+    job = TrainingJob(
+        name=job_name,
+        pipeline="components/pipelines/train.yml",
+        data_asset=asset,
+        data_version="v1",
+        model=name("model"),
+        cause="data",
+        inputs={"target_column": "late", "positive_value": "yes", "min_auc": 0.6},
+    )
+    if hasattr(place.port, "training_error"):
+        place.port.training_error = "the blob is not to be found"
+    for _ in range(2):
+        place.port.submit_training(job)
+    found = place.port.job(job_name)
+    assert found is not None
+    assert found.name == job_name
+    place.until(lambda: (now := place.port.job(job_name)) and now.ended)
+    found = place.port.job(job_name)
+    assert found is not None
+    assert found.status == "Failed"
+    assert found.error
+
+
+def test_a_job_on_data_that_does_not_exist_is_refused_for_good(place: Place, name: Name) -> None:
+    job = TrainingJob(
+        name("train"), "components/pipelines/train.yml", name("nothing"), "v1", "m", "data", {"target_column": "late"}
+    )
+    with pytest.raises(PermanentError, match=job.name):
+        place.port.submit_training(job)
+
+
+def test_an_endpoint_with_two_deployments_shifts_its_traffic_and_lets_the_old_one_go(place: Place, name: Name) -> None:
+    endpoint, model = name("line"), name("model")
+    place.register_model(ModelVersion(model, "1"))
+    place.register_model(ModelVersion(model, "2"))
+    place.port.create_endpoint(endpoint, {"tidegate.model": model})
+    place.until(settled(place, endpoint))
+    for slot, version in (("blue", "1"), ("green", "2")):
+        place.port.create_deployment(spec(endpoint, slot, model, version))
+        place.until(settled(place, endpoint))
+    found = endpoint_of(place, endpoint)
+    assert {slot: one.model for slot, one in found.deployments.items()} == {"blue": f"{model}:1", "green": f"{model}:2"}
+    assert not any(found.traffic.values()), "a new deployment gets no traffic"
+
+    for weights in ({"blue": 100}, {"blue": 90, "green": 10}, {"blue": 0, "green": 100}):
+        place.port.set_traffic(endpoint, weights)
+        place.until(settled(place, endpoint))
+        seen = endpoint_of(place, endpoint).traffic
+        assert {slot: weight for slot, weight in seen.items() if weight} == {
+            slot: weight for slot, weight in weights.items() if weight
+        }
+
+    with pytest.raises(PermanentError):
+        place.port.delete_deployment(endpoint, "green")
+    place.port.delete_deployment(endpoint, "blue")
+    place.until(lambda: set(endpoint_of(place, endpoint).deployments) == {"green"})
+    place.port.delete_deployment(endpoint, "blue")  # what is gone may be deleted again
+
+
+def test_weights_that_do_not_sum_or_name_nobody_are_refused_for_good(place: Place, name: Name) -> None:
+    endpoint = name("line")
+    place.port.create_endpoint(endpoint, {})
+    place.until(settled(place, endpoint))
+    for weights in ({"blue": 100}, {"blue": 50}):
+        with pytest.raises(PermanentError):
+            place.port.set_traffic(endpoint, weights)
+
+
+def test_a_deployment_of_a_model_that_does_not_exist_is_refused_for_good(place: Place, name: Name) -> None:
+    endpoint = name("line")
+    place.port.create_endpoint(endpoint, {})
+    place.until(settled(place, endpoint))
+    with pytest.raises(PermanentError):
+        place.port.create_deployment(spec(endpoint, "blue", name("model")))
+
+
+def test_a_deployment_at_zero_percent_scores_when_it_is_pinned(place: Place, name: Name) -> None:
+    endpoint, model = name("line"), name("model")
+    place.register_model(ModelVersion(model, "1"))
+    place.port.create_endpoint(endpoint, {})
+    place.until(settled(place, endpoint))
+    place.port.create_deployment(spec(endpoint, "blue", model))
+    place.until(settled(place, endpoint))
+    assert place.port.score(endpoint, "blue", {"input_data": {}})["scores"] == [0.5]
+    if hasattr(place.port, "scoring_error"):
+        place.port.scoring_error = "asked to fail"
+    with pytest.raises(PermanentError, match="blue answered"):
+        place.port.score(endpoint, "blue", {"fail": True})
+
+
+def test_no_requests_are_no_evidence(evidence: TrafficEvidence, place_endpoint: str) -> None:
+    now = datetime.now(UTC)
+    seen = evidence.read(place_endpoint, "blue", now - timedelta(minutes=5), now, timedelta(minutes=1))
+    assert seen == NoData()
+
+
+def test_a_span_without_a_whole_bucket_is_no_evidence(evidence: TrafficEvidence, place_endpoint: str) -> None:
+    now = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+    assert evidence.read(place_endpoint, "blue", now - timedelta(seconds=20), now, timedelta(minutes=1)) == NoData()
+
+
+def test_a_source_that_fails_is_an_answer_and_not_an_error(evidence: TrafficEvidence, name: Name) -> None:
+    if hasattr(evidence, "broken"):
+        evidence.broken = True
+    now = datetime.now(UTC)
+    seen = evidence.read(name("no-such-line"), "blue", now - timedelta(minutes=5), now, timedelta(minutes=1))
+    assert isinstance(seen, SourceFailed)
+    assert seen.reason
+
+
+@pytest.fixture
+def place_endpoint(request: pytest.FixtureRequest, evidence: TrafficEvidence, name: Name) -> str:
+    """An endpoint that nobody has asked anything."""
+    endpoint = name("quiet")
+    if not hasattr(evidence, "broken"):
+        from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+        client = request.getfixturevalue("ml_client")
+        client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=endpoint, auth_mode="key")).result()
+    return endpoint
