@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the report. `bound` (at most | at least) says how `value` compares with `goal`; `ours` and `theirs` what was measured."""
+    """One line of the report. `bound` (at most | at least) says how `value` compares with `goal`.
+
+    `ours` and `theirs` tell what was measured, in absolute figures.
+    """
 
     name: str
     value: float

@@ -3,17 +3,23 @@
 Run by the deployment's own interpreter, so it uses the standard library only.
 
 `azmlinfsrv` has no option for the address it binds (it takes all interfaces) and its gunicorn workers are grandchildren of the
-emulator, which the kernel would not kill with it. Both are put right here, before the server's own code runs.
+emulator, which the kernel would not kill with it. Both are put right here, before the server's own code runs. Its worker class,
+timeouts and everything else stay as Azure runs them (docs/adr/0003-connections-to-scoring-processes.md).
 """
 
 import ctypes
 import importlib
 import os
 import signal
+import socket
 import sys
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_FIRST_PASSED = 3
+"""File descriptors that are handed over to a server start here (systemd's convention, which gunicorn follows)."""
+_DEFER_SECONDS = 60
+"""Longer than the router keeps a connection that it opened ahead of need."""
 
 
 def _die_with_parent() -> None:
@@ -21,8 +27,29 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _listen(port: int) -> None:
+    """Open the listening socket ourselves and hand it to gunicorn, with what gunicorn has no setting for.
+
+    With TCP_DEFER_ACCEPT a connection is given to a worker when its request arrives, not when it is opened: the router's spare
+    connections would block gunicorn's sync workers otherwise.
+    """
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_SECONDS)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(2048)  # gunicorn's own default
+    if listener.fileno() == _FIRST_PASSED:
+        os.set_inheritable(listener.detach(), True)
+    else:
+        os.dup2(listener.fileno(), _FIRST_PASSED)
+        listener.close()
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+
+
 def main() -> None:
     """Take the arguments of `azmlinfsrv` and serve on 127.0.0.1 only."""
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):
+        _listen(int(sys.argv[sys.argv.index("--port") + 1]))
     constants: Any = importlib.import_module("azureml_inference_server_http.constants")
     constants.DEFAULT_HOST = "127.0.0.1"
     os.register_at_fork(after_in_child=_die_with_parent)

@@ -26,7 +26,7 @@ from pathlib import Path
 from local.azureml.serving.counts import CountLog
 from local.azureml.serving.table import Endpoint, Target, load
 from local.azureml.serving.upstream import TooManyRequests, Upstream, forwarded_headers
-from local.azureml.serving.wire import Headers, Message, ServerConnection, render
+from local.azureml.serving.wire import Headers, Message, Respond, ServerConnection, render
 
 PINNED = b"azureml-model-deployment"
 """The header by which a client picks a deployment, and by which the answer says who gave it."""
@@ -38,6 +38,17 @@ _FLUSH_SECONDS = 0.5
 SECRET_VARIABLE = "TIDEGATE_ROUTER_SECRET"  # noqa: S105 - the name of the variable
 
 
+Finish = Callable[[int, Headers, bytes], None]
+
+
+class Refused(Exception):
+    """The router itself refuses a request; `answer` is what the client gets: status, headers, body."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.answer = _error(status, code, message)
+
+
 class Router:
     """Answers requests from the routing table. `secret` opens the control routes under /-/ (from the control plane only)."""
 
@@ -45,7 +56,6 @@ class Router:
         self._table, self._counts, self._secret = table, counts, secret
         self._random = random.Random(seed)  # noqa: S311 - splits traffic, guards nothing
         self._upstreams: dict[int, Upstream] = {}
-        self._mirrored: set[asyncio.Task[tuple[int, Headers, bytes]]] = set()
         self.reload()
 
     def reload(self) -> None:
@@ -57,15 +67,27 @@ class Router:
         for port, target in targets.items():
             self._upstreams.setdefault(port, Upstream(target)).target = target
 
-    async def answer(self, message: Message) -> bytes:
-        """The whole response to one request."""
+    def sweep(self) -> None:
+        """Close the connections to scoring processes that nobody has wanted for a while."""
+        for upstream in self._upstreams.values():
+            upstream.sweep()
+
+    def answer(self, message: Message, respond: Respond) -> None:
+        """Have the whole response to one request sent by `respond`, now or when the scoring process has answered."""
         path, _, query = message.target.decode("latin-1").partition("?")
         if path.startswith("/-/"):
             status, headers, body = self._control(path, message)
-        else:
-            status, headers, body = await self._score(path, query, message)
-            headers = [*headers, *_request_ids(message, headers)]
-        return render(status, headers, body, keep_alive=message.keep_alive)
+            respond(render(status, headers, body, keep_alive=message.keep_alive))
+            return
+
+        def finish(status: int, headers: Headers, body: bytes) -> None:
+            headers += _request_ids(message, headers)
+            respond(render(status, headers, body, keep_alive=message.keep_alive))
+
+        try:
+            self._score(path, query, message, finish)
+        except Refused as refused:
+            finish(*refused.answer)
 
     def _control(self, path: str, message: Message) -> tuple[int, Headers, bytes]:
         if path == "/-/health":
@@ -77,57 +99,60 @@ class Router:
         self.reload()
         return 200, [], b""
 
-    async def _score(self, path: str, query: str, message: Message) -> tuple[int, Headers, bytes]:
+    def _score(self, path: str, query: str, message: Message, finish: Finish) -> None:
         parts = path.strip("/").split("/")
         if len(parts) != 3 or parts[0] != "endpoints" or parts[2] not in _PATHS:
-            return _error(404, "NotFound", f"No route {path[:200]}: score at /endpoints/<name>/score.")
+            raise Refused(404, "NotFound", f"No route {path[:200]}: score at /endpoints/<name>/score.")
         endpoint = self._endpoints.get(parts[1])
         if endpoint is None:
-            return _error(404, "NotFound", f"There is no online endpoint {parts[1][:64]!r}.")
+            raise Refused(404, "NotFound", f"There is no online endpoint {parts[1][:64]!r}.")
         if not endpoint.admits(message.header(b"authorization"), time.time()):
-            return _error(401, "Unauthorized", "The Authorization header carries no valid key or token of this endpoint.")
+            raise Refused(401, "Unauthorized", "The Authorization header carries no valid key or token of this endpoint.")
         target_path = _PATHS[parts[2]] + (b"?" + query.encode("latin-1") if query else b"")
         pinned = message.header(PINNED)
         name = pinned or endpoint.choose(self._random.random())
         if name is None:
-            return _error(404, "NotFound", f"Endpoint {endpoint.name!r} has no deployment with a positive traffic weight.")
+            raise Refused(404, "NotFound", f"Endpoint {endpoint.name!r} has no deployment with a positive traffic weight.")
         target = endpoint.targets.get(name)
         if target is None:
-            return _error(404, "NotFound", f"Endpoint {endpoint.name!r} has no ready deployment {name[:64]!r}.")
+            raise Refused(404, "NotFound", f"Endpoint {endpoint.name!r} has no ready deployment {name[:64]!r}.")
+        self._forward(endpoint.name, target, message, target_path, finish)
         if not pinned:
             self._mirror(endpoint, message, target_path)
-        return await self._forward(endpoint.name, target, message, target_path)
 
     def _mirror(self, endpoint: Endpoint, message: Message, path: bytes) -> None:
         """Send a copy to the mirrored deployment, for its share of requests; its answer is only counted."""
         if endpoint.mirror is None or self._random.random() * 100 >= endpoint.mirror[1]:
             return
         target = endpoint.targets.get(endpoint.mirror[0])
-        if target is None:
-            return
-        task = asyncio.get_running_loop().create_task(self._forward(endpoint.name, target, message, path))
-        self._mirrored.add(task)
-        task.add_done_callback(self._mirrored.discard)
+        if target is not None:
+            self._forward(endpoint.name, target, message, path, _nobody)
 
-    async def _forward(self, endpoint: str, target: Target, message: Message, path: bytes) -> tuple[int, Headers, bytes]:
+    def _forward(self, endpoint: str, target: Target, message: Message, path: bytes, finish: Finish) -> None:
         started = time.perf_counter()
-        model_status = 0
-        try:
-            answer = await self._upstreams[target.port].send(message, path)
-        except TooManyRequests:
-            status, headers, body = _error(
-                429, "TooManyRequests", f"Deployment {target.name!r} has {target.limit} requests under way, its limit."
-            )
-        except TimeoutError:
-            limit = round(target.timeout_seconds * 1000)
-            status, headers, body = _error(408, "RequestTimeout", f"Deployment {target.name!r} did not answer within {limit} ms.")
-        except OSError as error:
-            status, headers, body = _error(503, "ServiceUnavailable", f"Deployment {target.name!r} cannot be reached: {error}")
-        else:
-            model_status = answer.status
-            status, headers, body = _of_the_model(answer)
-        self._counts.add(endpoint, target.name, status, model_status, time.perf_counter() - started)
-        return status, [*headers, (PINNED, target.name.encode())], body
+
+        def answered(outcome: Message | Exception) -> None:
+            model_status = outcome.status if isinstance(outcome, Message) else 0
+            status, headers, body = _of_the_model(outcome) if isinstance(outcome, Message) else _failure(target, outcome)
+            headers.append((PINNED, target.name.encode()))
+            finish(status, headers, body)
+            self._counts.add(endpoint, target.name, status, model_status, time.perf_counter() - started)
+
+        self._upstreams[target.port].send(message, path, answered)
+
+
+def _nobody(_status: int, _headers: Headers, _body: bytes) -> None:
+    """Where the answers of a mirrored deployment go."""
+
+
+def _failure(target: Target, error: Exception) -> tuple[int, Headers, bytes]:
+    """The answer when the scoring process gave none."""
+    if isinstance(error, TooManyRequests):
+        return _error(429, "TooManyRequests", f"Deployment {target.name!r} has {target.limit} requests under way, its limit.")
+    if isinstance(error, TimeoutError):
+        limit = round(target.timeout_seconds * 1000)
+        return _error(408, "RequestTimeout", f"Deployment {target.name!r} did not answer within {limit} ms.")
+    return _error(503, "ServiceUnavailable", f"Deployment {target.name!r} cannot be reached: {error}")
 
 
 def _of_the_model(answer: Message) -> tuple[int, Headers, bytes]:
@@ -153,20 +178,23 @@ def _request_ids(message: Message, present: Headers) -> Headers:
     return [(name, value or uuid.uuid4().hex.encode()) for name, value in added if value or name == b"x-request-id"]
 
 
-async def serve(router: Router, counts: CountLog, *, port: int, certificate: Path, key: Path) -> None:
+async def serve(given: argparse.Namespace, secret: str) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT."""
+    counts = CountLog(given.counts)
+    router = Router(given.table, counts, secret=secret, seed=given.seed)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate, key)
+    tls.load_cert_chain(given.certificate, given.key)
     connections: set[ServerConnection] = set()
     server = await loop.create_server(
-        lambda: ServerConnection(router.answer, connections), "127.0.0.1", port, ssl=tls, backlog=512
+        lambda: ServerConnection(router.answer, connections), "127.0.0.1", given.port, ssl=tls, backlog=512
     )
     while not stopped.is_set():
         counts.flush()
+        router.sweep()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), _FLUSH_SECONDS)
     server.close()
@@ -185,15 +213,13 @@ def main() -> None:
     arguments.add_argument("--key", type=Path, required=True)
     arguments.add_argument("--seed", type=int, help="makes the split of the traffic repeatable")
     given = arguments.parse_args()
-    counts = CountLog(given.counts)
-    router = Router(given.table, counts, secret=os.environ[SECRET_VARIABLE], seed=given.seed)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(router, counts, port=given.port, certificate=given.certificate, key=given.key))
+        runner.run(serve(given, os.environ[SECRET_VARIABLE]))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     if sys.platform == "win32":  # uvloop does not exist there
-        return asyncio.new_event_loop
+        return asyncio.SelectorEventLoop
     import uvloop
 
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop

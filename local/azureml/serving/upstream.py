@@ -1,13 +1,15 @@
-"""The router's way to one scoring process: kept connections, a limit on what is under way, a deadline."""
+"""The router's way to one scoring process: connections kept or opened ahead, a limit on what is under way, a deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections import deque
+from collections.abc import Callable
 
+from local.azureml.serving.connection import Connection
 from local.azureml.serving.table import Target
-from local.azureml.serving.wire import ClientConnection, Headers, Message
+from local.azureml.serving.wire import Headers, Message
 
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect")
@@ -19,8 +21,8 @@ _NOT_RETURNED = _HOP_BY_HOP | {b"content-length", b"server"}
 
 _CAN_OPEN_AHEAD = sys.platform == "linux"
 """Where launch.py can keep a connection without a request from occupying a worker."""
-_SPARE_SECONDS = 20.0
-"""Well below launch.py's time after which the worker is given the connection after all."""
+_IDLE_SECONDS = 20.0
+"""Well below launch.py's time after which a worker is given the connection after all."""
 
 
 class TooManyRequests(Exception):
@@ -31,81 +33,98 @@ class Upstream:
     """One scoring process. `target` may be replaced by a newer one with the same port (its limits changed).
 
     A scoring process closes every connection after its answer (gunicorn's sync worker). So that a request need not wait for a
-    new one, spare connections are opened ahead of need, as many as requests are under way.
+    new one, spare connections are opened ahead of need, as many as requests are under way
+    (docs/adr/0003-connections-to-scoring-processes.md).
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self._under_way = 0
-        self._ready: deque[ClientConnection] = deque()
-        self._opening: asyncio.Task[None] | None = None
+        self.under_way = 0
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[Connection] = deque()
+        self._closes = False
 
-    async def send(self, message: Message, path: bytes) -> Message:
-        """The process's answer. TooManyRequests at once, TimeoutError after the deadline, OSError when it cannot be reached."""
-        if self._under_way >= self.target.limit:
-            raise TooManyRequests
-        self._under_way += 1
-        try:
-            async with asyncio.timeout(self.target.timeout_seconds):
-                return await self._exchange(_request(message, path, self.target.port))
-        finally:
-            self._under_way -= 1
+    def send(self, message: Message, path: bytes, done: Callable[[Message | Exception], None]) -> None:
+        """`done` gets the process's answer; TooManyRequests at once, TimeoutError after the deadline, OSError when it is away."""
+        if self.under_way >= self.target.limit:
+            done(TooManyRequests())
+            return
+        self.under_way += 1
+        _Exchange(self, _request(message, path, self.target.port), done)
+        self._loop.call_soon(self._open_ahead)
 
-    async def _exchange(self, request: bytes) -> Message:
-        connection = self._take()
-        if connection is not None:
-            try:
-                return await self._over(connection, request)
-            except ConnectionResetError:
-                # The process closes idle connections when it likes, or is another one by now. Scoring twice is harmless, so a
-                # fresh connection is tried, once: a request that kills the process must not kill its successors too.
-                self.close()
-        return await self._over(await self._open(), request)
+    def open(self) -> Connection:
+        return Connection(self.target.port, self._loop)
 
-    async def _over(self, connection: ClientConnection, request: bytes) -> Message:
-        try:
-            answer = await connection.exchange(request)
-        except BaseException:
-            connection.close()
-            raise
-        if connection.reusable:
-            self._ready.append(connection)
-        else:
-            connection.close()
-            self._open_ahead()
-        return answer
-
-    def _take(self) -> ClientConnection | None:
-        while self._ready:
-            connection = self._ready.popleft()
+    def take(self) -> Connection | None:
+        """A connection that was opened ahead or kept, if there is one that has not ended."""
+        while self._idle:
+            connection = self._idle.popleft()
             if connection.reusable:
                 return connection
         return None
 
-    async def _open(self) -> ClientConnection:
-        _, connection = await asyncio.get_running_loop().create_connection(ClientConnection, "127.0.0.1", self.target.port)
-        return connection
+    def give_back(self, connection: Connection) -> None:
+        """Keep what can be used again; close the rest at once: gunicorn's worker does nothing else until the router has."""
+        self._closes = not connection.reusable
+        if self._closes:
+            connection.close()
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
 
     def _open_ahead(self) -> None:
-        if _CAN_OPEN_AHEAD and self._opening is None and len(self._ready) < self._under_way:
-            self._opening = asyncio.get_running_loop().create_task(self._add_spare())
+        """While the scoring process is busy with a request, open what the next ones will need."""
+        if self._closes and _CAN_OPEN_AHEAD:
+            for _ in range(len(self._idle), self.under_way):
+                self._idle.append(self.open())
 
-    async def _add_spare(self) -> None:
-        try:
-            self._ready.append(await self._open())
-        except OSError:
-            pass  # the next request finds out, and says so
-        finally:
-            self._opening = None
-
-    def sweep(self, now: float) -> None:
-        """Close spare connections that nobody has wanted for a while (`now`: the loop's clock)."""
-        while self._ready and now - self._ready[0].opened_at > _SPARE_SECONDS:
-            self._ready.popleft().close()
+    def sweep(self) -> None:
+        """Close the connections that nobody has wanted for a while."""
+        oldest = self._loop.time() - _IDLE_SECONDS
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().close()
 
     def close(self) -> None:
-        while self._ready:
-            self._ready.popleft().close()
+        """Close what is idle; what is under way goes on."""
+        while self._idle:
+            self._idle.popleft().close()
+
+
+class _Exchange:
+    """One request on its way: a deadline, and a second try when the connection had been opened long before."""
+
+    __slots__ = ("_connection", "_deadline", "_done", "_fresh", "_request", "_upstream")
+
+    def __init__(self, upstream: Upstream, request: bytes, done: Callable[[Message | Exception], None]) -> None:
+        self._upstream, self._request, self._done = upstream, request, done
+        kept = upstream.take()
+        self._fresh = kept is None
+        self._connection = kept or upstream.open()
+        self._connection.exchange(request, self._answered)
+        self._deadline = asyncio.get_running_loop().call_later(upstream.target.timeout_seconds, self._too_late)
+
+    def _answered(self, outcome: Message | OSError) -> None:
+        if isinstance(outcome, ConnectionError) and not self._fresh:
+            # The process closes idle connections when it likes, or is another one by now. Scoring twice is harmless, so a fresh
+            # connection is tried, once: a request that kills the process must not kill its successors as well.
+            self._connection.close()
+            self._upstream.close()
+            self._fresh, self._connection = True, self._upstream.open()
+            self._connection.exchange(self._request, self._answered)
+            return
+        self._deadline.cancel()
+        self._end(outcome)
+
+    def _too_late(self) -> None:
+        self._connection.close()
+        self._end(TimeoutError())
+
+    def _end(self, outcome: Message | Exception) -> None:
+        upstream = self._upstream
+        upstream.under_way -= 1
+        self._done(outcome)
+        upstream.give_back(self._connection)
 
 
 def _request(message: Message, path: bytes, port: int) -> bytes:
@@ -118,6 +137,4 @@ def _request(message: Message, path: bytes, port: int) -> bytes:
 
 def forwarded_headers(answer: Message) -> Headers:
     """The headers of a scoring process's answer that the client may see."""
-    return [
-        header for header in answer.headers if header[0] not in _HOP_BY_HOP and header[0] not in (b"content-length", b"server")
-    ]
+    return [header for header in answer.headers if header[0] not in _NOT_RETURNED]

@@ -1,16 +1,18 @@
-"""HTTP/1.1 messages over asyncio transports, parsed by httptools: the server side and the client side of the router."""
+"""HTTP/1.1 messages, parsed by httptools, and the router's side towards its clients."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
 import httptools
 
 Headers = list[tuple[bytes, bytes]]
+Respond = Callable[[bytes], None]
+Answer = Callable[["Message", Respond], None]
 MAX_BODY = 10 * 1024 * 1024
 """Bytes of a request's body that are taken; more is answered with 413."""
 _MAX_HEADERS = 64 * 1024
@@ -35,7 +37,10 @@ class Message:
 
     def header(self, name: bytes) -> str:
         """The first value of a header, or an empty string."""
-        return next((value.decode("latin-1") for key, value in self.headers if key == name), "")
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
 
     def content(self) -> bytes:
         return b"".join(self.body)
@@ -56,14 +61,18 @@ def _reason(status: int) -> bytes:
 
 
 class ServerConnection(asyncio.Protocol):
-    """One client. Requests are answered in order, one at a time; what a client sends ahead waits, bounded."""
+    """One client. Requests are answered in order, one at a time; what a client sends ahead waits, bounded.
 
-    def __init__(self, answer: Callable[[Message], Awaitable[bytes]], open_connections: set[ServerConnection]) -> None:
+    `answer(message, respond)` is called for each; it calls `respond` with the whole response, once, now or later. Callbacks and
+    no coroutines: tasks, futures and timeouts cost more per request than everything else that the router does.
+    """
+
+    def __init__(self, answer: Answer, open_connections: set[ServerConnection]) -> None:
         self._answer, self._open = answer, open_connections
         self._parser = httptools.HttpRequestParser(self)
         self._message = Message()
         self._waiting: deque[Message] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._under_way: Message | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -78,8 +87,8 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400)
+        except httptools.HttpParserCallbackError:
+            raise  # a fault of our own: the event loop reports it and closes the connection
         except httptools.HttpParserError:
             self._refuse(400)
 
@@ -123,102 +132,27 @@ class ServerConnection(asyncio.Protocol):
         message.keep_alive = self._parser.should_keep_alive()
         if message.too_large:
             self._refuse(413)
-        elif self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(message))
+        elif self._under_way is None:
+            self._under_way = message
+            self._answer(message, self._respond)
         elif len(self._waiting) < _MAX_WAITING:
             self._waiting.append(message)
         else:
             self._refuse(400)
 
-    async def _run(self, message: Message) -> None:
-        while True:
-            response = await self._answer(message)
-            if self._transport is None:
-                return
-            self._transport.write(response)
-            if not message.keep_alive:
-                self._transport.close()
-                return
-            if not self._waiting:
-                self._task = None
-                return
-            message = self._waiting.popleft()
+    def _respond(self, response: bytes) -> None:
+        answered, self._under_way = self._under_way, None
+        if self._transport is None or answered is None:
+            return
+        self._transport.write(response)
+        if not answered.keep_alive:
+            self._transport.close()
+        elif self._waiting:
+            self._under_way = self._waiting.popleft()
+            self._answer(self._under_way, self._respond)
 
     def _refuse(self, status: int) -> None:
         if self._transport is not None:
             self._transport.write(render(status, [], b"", keep_alive=False))
             self._transport.close()
             self._transport = None
-
-
-class ClientConnection(asyncio.Protocol):
-    """One connection to a scoring process; carries one exchange at a time."""
-
-    def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
-        self._future: asyncio.Future[Message] | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._message = Message()
-        self.reusable = True
-        self.used = False
-
-    async def exchange(self, request: bytes) -> Message:
-        """Send a whole request, return the whole response; ConnectionError when the process goes away before it is complete."""
-        if self._transport is None:
-            raise ConnectionResetError("the scoring process closed the connection")
-        self._message = Message()
-        self._parser = httptools.HttpResponseParser(self)
-        self._future = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._future
-
-    def close(self) -> None:
-        self.reusable = False
-        if self._transport is not None:
-            self._transport.abort()
-
-    # -- asyncio's callbacks
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, no check: uvloop's TLS transport does not derive from asyncio.Transport.
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(ConnectionError(f"the scoring process answered something that is not HTTP: {error}"))
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._transport = None
-        self.reusable = False
-        if self._message.status and not self._message.framed:
-            self._finish()  # neither length nor chunks: the end of the connection is the end of the body
-        self._fail(ConnectionResetError("the scoring process closed the connection before it had answered"))
-
-    # -- httptools' callbacks
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lowered = name.lower()
-        self._message.framed |= lowered in (b"content-length", b"transfer-encoding")
-        self._message.headers.append((lowered, value))
-
-    def on_headers_complete(self) -> None:
-        self._message.status = self._parser.get_status_code()
-
-    def on_body(self, body: bytes) -> None:
-        self._message.body.append(body)
-
-    def on_message_complete(self) -> None:
-        self.reusable = self.reusable and self._parser.should_keep_alive()
-        self._finish()
-
-    def _finish(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._message.complete = True
-            self._future.set_result(self._message)
-
-    def _fail(self, error: Exception) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_exception(error)

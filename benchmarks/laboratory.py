@@ -1,0 +1,88 @@
+"""What the benchmarks of jobs run against: an emulator in a temporary folder, and an environment where Azure's SDKs find it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local.azureml.emulator import Emulator, EmulatorSettings
+from local.azureml.environment import environment
+from local.azureml.mlflow import MlflowServer
+from local.azureml.server import Server
+from local.certificates import ensure_certificates
+from local.processes import free_port
+from local.storage.azurite import Azurite
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+ROOT = Path(__file__).resolve().parents[1]
+WAIT_SECONDS = 300.0
+
+
+@contextmanager
+def emulator(folder: Path) -> Iterator[Emulator]:
+    """An emulator over a real Azurite and a real MLflow server, answering on a free port; this process's SDKs find it."""
+    with ExitStack() as running:
+        azurite = Azurite.start(folder / "azurite", ensure_certificates(folder / "certificates"))
+        running.callback(azurite.stop)
+        mlflow = MlflowServer.start(folder / "mlflow")
+        running.callback(mlflow.child.stop)
+        settings = EmulatorSettings(folder, free_port(), free_port(), azurite.blob_url, mlflow.url, "header-of-the-benchmarks")
+        server = Server(Emulator(settings))
+        running.callback(server.stop)
+        server.start()
+        variables = environment(settings, server.emulator.certificates)
+        running.enter_context(pointed_at({**variables, "TIDEGATE_DATA__blobServiceUri": azurite.blob_url}))
+        yield server.emulator
+
+
+def job_seconds(running: Emulator, name: str) -> float:
+    """Wait for a job; the seconds from its start to its end, as its run document has them. AssertionError when it failed."""
+    assert running.jobs.wait(name, WAIT_SECONDS), f"{name} did not end"
+    document = running.jobs.runs.get(name)
+    assert document["status"] == "Completed", document["error"]
+    return span(document)
+
+
+def span(document: Mapping[str, Any]) -> float:
+    """Seconds between the two times of a run document."""
+    started, ended = (datetime.fromisoformat(document[key]) for key in ("startTimeUtc", "endTimeUtc"))
+    return (ended - started).total_seconds()
+
+
+@contextmanager
+def pointed_at(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment with `variables`, by which the SDKs find the emulator; put back afterwards."""
+    before = dict(os.environ)
+    os.environ.pop("AZUREML_CURRENT_CLOUD", None)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def ml_client() -> MLClient:
+    """The unmodified client with the unmodified default credential."""
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    names = ("TIDEGATE_SUBSCRIPTION_ID", "TIDEGATE_RESOURCE_GROUP", "TIDEGATE_WORKSPACE")
+    return MLClient(DefaultAzureCredential(), *(os.environ[name] for name in names), show_progress=False)
+
+
+def until(happened: Callable[[], Any], what: str) -> Any:
+    """The first true value of `happened()`, asked every 10 ms; TimeoutError names what did not happen."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not (found := happened()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not happen within {WAIT_SECONDS:.0f} s")
+        time.sleep(0.01)
+    return found
