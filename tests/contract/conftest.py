@@ -65,6 +65,7 @@ class Place:
     """The workspace port, with what others do to a workspace: register models, and let time pass."""
 
     port: Workspace
+    account_url: str
     register_model: Callable[[ModelVersion], None]
     wait: Callable[[], None]
 
@@ -141,11 +142,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "fake":
         clock = FakeClock()
         fake = FakeWorkspace(clock)
-        yield Place(fake, fake.register_model, lambda: clock.advance(timedelta(minutes=1)))
+        yield Place(
+            fake, "https://account.blob.core.windows.net", fake.register_model, lambda: clock.advance(timedelta(minutes=1))
+        )
         return
     variables: dict[str, str] = request.getfixturevalue("azure_environment")
     client = request.getfixturevalue("ml_client")
-    yield Place(_real_workspace(variables, tmp_path), lambda model: _register(client, model, tmp_path), lambda: time.sleep(0.1))
+    yield Place(
+        port=_real_workspace(variables, tmp_path),
+        account_url=variables["TIDEGATE_DATA__blobServiceUri"],
+        register_model=lambda model: _register(client, model, tmp_path),
+        wait=lambda: time.sleep(0.1),
+    )
 
 
 def _real_workspace(variables: dict[str, str], app: Path) -> AzureMLWorkspace:

@@ -13,7 +13,12 @@ from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, NoD
 from tests.contract.conftest import Place
 
 Name = Callable[[str], str]
-NOWHERE = Blob("https://127.0.0.1:1/account/c/a.csv", "a.csv", "0x1", 10, datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def files_of(place: Place, asset: str) -> dict[str, str]:
+    """The folder of a version that holds one blob, which has been deleted since."""
+    gone = Blob(f"{place.account_url}/c/a.csv", "a.csv", "0x1", 10, datetime(2026, 3, 1, tzinfo=UTC))
+    return version_folder(asset, "v1", [gone])
 
 
 def spec(endpoint: str, slot: str, model: str, version: str = "1") -> DeploymentSpec:
@@ -45,7 +50,7 @@ def test_what_does_not_exist_is_none(place: Place, name: Name) -> None:
 def test_a_data_version_is_registered_once_however_often_it_is_asked_for(place: Place, name: Name) -> None:
     asset = name("flights")
     for _ in range(2):
-        place.port.register_data_version(asset, "v1", version_folder(asset, "v1", [NOWHERE]), {"tidegate.data_asset": asset})
+        place.port.register_data_version(asset, "v1", files_of(place, asset), {"tidegate.data_asset": asset})
 
 
 def test_a_model_is_found_by_its_version_and_by_its_job_and_ten_is_newer_than_nine(place: Place, name: Name) -> None:
@@ -66,7 +71,7 @@ def test_a_model_is_found_by_its_version_and_by_its_job_and_ten_is_newer_than_ni
 @pytest.mark.train_environment
 def test_a_job_is_submitted_once_and_a_failed_one_tells_its_error(place: Place, name: Name) -> None:
     asset, job_name = name("flights"), name("train")
-    place.port.register_data_version(asset, "v1", version_folder(asset, "v1", [NOWHERE]), {})
+    place.port.register_data_version(asset, "v1", files_of(place, asset), {})
     job = TrainingJob(
         name=job_name,
         pipeline="components/pipelines/train.yml",
