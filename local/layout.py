@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import ssl
+import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,17 @@ RESOURCE_GROUP = "tidegate-local"
 WORKSPACE = "tidegate-local"
 LEDGER_CONTAINER = "tidegate-ledger"
 DEAD_LETTER_CONTAINER = "tidegate-dead-letters"
+
+
+def git_commit() -> str:
+    """The commit of this working tree (`+changes` when files differ from it); `unknown` without git."""
+    folder = Path(__file__).parent
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=folder, capture_output=True, check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip() + ("+changes" if changed else "")
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,7 @@ class StackEnvironment:
             "TIDEGATE_DATA__blobServiceUri": self.blob_url,
             "TIDEGATE_LEDGER_CONTAINER": LEDGER_CONTAINER,
             "TIDEGATE_CONFIG": str(self.config),
+            "TIDEGATE_GIT_COMMIT": git_commit(),
             **storage,
         }
 

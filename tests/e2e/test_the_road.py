@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from local.demo.story import ENDPOINT, MODEL, RAMP, Outcome
+from local.layout import git_commit
 from local.stack import Stack
 from tests.e2e.conftest import Host
 from tests.waiting import wait_until
@@ -28,6 +29,7 @@ def test_a_model_says_where_it_comes_from_and_how_good_it_is(outcome: Outcome) -
     assert tags["data_asset"] == "flights"
     assert tags["job"] == f"train-{MODEL}-{tags['data_version']}"
     assert tags["cause"] == "data"
+    assert tags["git_commit"] == git_commit()
     assert 0.6 <= float(tags["auc"]) <= 1.0
     assert 0.0 < float(tags["average_precision"]) <= 1.0
     assert float(tags["log_loss"]) > 0.0
