@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 KIND = "outbox"
 _FIRST_RETRY_SECONDS = 0.2
 _LAST_RETRY_SECONDS = 10.0
+# Events come in groups: a step's end and the next one's beginning are one request instead of five.
+_GATHER_SECONDS = 0.02
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +69,7 @@ class EventSink:
         with httpx.Client(verify=trust, timeout=10.0) as client:
             while not self._stop.is_set():
                 self._wake.wait()
+                self._stop.wait(_GATHER_SECONDS)
                 self._wake.clear()
                 while not self._stop.is_set() and (events := self._emulator.store.list(KIND)):
                     if self._post(client, events):

@@ -57,6 +57,7 @@ class JobRun:
     def run(self) -> None:
         """To the end; returns when the job has its final status and everything of it is stored."""
         run_id = self._root["runId"]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         self._note(f"{run_id} submitted")
         self._begin_tracking()
         if self._is_pipeline:
@@ -166,6 +167,5 @@ class JobRun:
 
     def _note(self, text: str) -> None:
         if self._is_pipeline:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("a") as log:
                 log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f} {text}\n")

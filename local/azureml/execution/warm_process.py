@@ -32,8 +32,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from local.azureml.execution.forked_step import become_step, leave_parent
+    from local.azureml.execution.large_pages import LargePages
 else:  # a script of another environment, which knows this folder only
     from forked_step import become_step, leave_parent
+    from large_pages import LargePages
 
 # This folder must not be searched for what is preloaded; a step puts its script's folder here.
 sys.path[0] = os.devnull
@@ -59,6 +61,7 @@ class Parent:
         self.refused: set[str] = set()
         self.unsafe = False
         self.spare: Spare | None = None
+        self.pages = LargePages()
         self.selector = selectors.DefaultSelector()
         self.selector.register(connection, selectors.EVENT_READ)
         self.alarm, self.alarm_write = os.pipe()
@@ -80,7 +83,7 @@ class Parent:
                     return
             if self.to_import:
                 self.import_next()
-            elif self.lacks_spare():
+            elif self.lacks_spare() and not self.pages.make_some():
                 self.spare = self.fork_spare()
 
     def lacks_spare(self) -> bool:
@@ -186,6 +189,7 @@ class Parent:
         if name in sys.modules or name in self.refused:
             return
         self.discard_spare()
+        self.pages.begin_anew()
         try:
             importlib.import_module(name)
         except BaseException as error:  # noqa: BLE001 - a module that cannot be imported here is no step's problem
