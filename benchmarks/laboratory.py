@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,20 +27,26 @@ WAIT_SECONDS = 300.0
 
 
 @contextmanager
-def emulator(folder: Path) -> Iterator[Emulator]:
-    """An emulator over a real Azurite and a real MLflow server, answering on a free port; this process's SDKs find it."""
+def emulator(folder: Path, *, mlflow: bool = True) -> Iterator[Emulator]:
+    """An emulator over a real Azurite, answering on a free port; this process's SDKs find it.
+
+    `mlflow`: with a real MLflow server; jobs run without one too.
+    """
     with ExitStack() as running:
         azurite = Azurite.start(folder / "azurite", ensure_certificates(folder / "certificates"))
         running.callback(azurite.stop)
-        mlflow = MlflowServer.start(folder / "mlflow")
-        running.callback(mlflow.child.stop)
-        settings = EmulatorSettings(folder, free_port(), free_port(), azurite.blob_url, mlflow.url, "header-of-the-benchmarks")
-        server = Server(Emulator(settings))
-        running.callback(server.stop)
-        server.start()
-        variables = environment(settings, server.emulator.certificates)
+        tracking = f"http://127.0.0.1:{free_port()}"
+        if mlflow:
+            server = MlflowServer.start(folder / "mlflow")
+            running.callback(server.child.stop)
+            tracking = server.url
+        settings = EmulatorSettings(folder, free_port(), free_port(), azurite.blob_url, tracking, "header-of-the-benchmarks")
+        control = Server(Emulator(settings))
+        running.callback(control.stop)
+        control.start()
+        variables = environment(settings, control.emulator.certificates)
         running.enter_context(pointed_at({**variables, "TIDEGATE_DATA__blobServiceUri": azurite.blob_url}))
-        yield server.emulator
+        yield control.emulator
 
 
 def job_seconds(running: Emulator, name: str) -> float:
@@ -74,15 +81,16 @@ def ml_client() -> MLClient:
     from azure.ai.ml import MLClient
     from azure.identity import DefaultAzureCredential
 
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it warns of its own experimental classes
     names = ("TIDEGATE_SUBSCRIPTION_ID", "TIDEGATE_RESOURCE_GROUP", "TIDEGATE_WORKSPACE")
     return MLClient(DefaultAzureCredential(), *(os.environ[name] for name in names), show_progress=False)
 
 
 def until(happened: Callable[[], Any], what: str) -> Any:
-    """The first true value of `happened()`, asked every 10 ms; TimeoutError names what did not happen."""
+    """The first true value of `happened()`, asked ten times a second; TimeoutError names what did not happen."""
     end = time.monotonic() + WAIT_SECONDS
     while not (found := happened()):
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not happen within {WAIT_SECONDS:.0f} s")
-        time.sleep(0.01)
+        time.sleep(0.1)
     return found

@@ -4,7 +4,7 @@ Measured from the job's start to its end, by the emulator's own record; the subm
 before it as input, so that they run one after the other and what each wrote is carried to the next. The bare process is the
 same script under the same interpreter (by bash where the step is), started and waited for. A step is forked from a warmed
 parent when its command is plainly `python <script>`, and is a new `bash -c` process otherwise (docs/adr/0002): both are
-measured.
+measured, with a real MLflow server, whose answers a step waits for as it does in Azure, and without one.
 """
 
 from __future__ import annotations
@@ -34,11 +34,17 @@ COMMANDS = {
 
 
 def run() -> list[Comparison]:
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder, emulator(Path(folder)) as running:
+    return [line for mlflow in (True, False) for line in run_with(mlflow)]
+
+
+def run_with(mlflow: bool) -> list[Comparison]:
+    """A line for each way to start a step, where every step has an MLflow run of its own, or none has."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as name, emulator(Path(name) / "state", mlflow=mlflow) as running:
         for number, command in enumerate(COMMANDS.values()):
             _register(running, f"noop_{number}", command)
             pipeline(running, f"noop_{number}")  # unmeasured: it warms the parent
-        return [compare(running, f"noop_{number}", how, Path(folder)) for number, how in enumerate(COMMANDS)]
+        tracked = "with an MLflow run each" if mlflow else "without MLflow"
+        return [compare(running, f"noop_{number}", f"{how}, {tracked}", Path(name)) for number, how in enumerate(COMMANDS)]
 
 
 def compare(running: Emulator, component: str, how: str, folder: Path) -> Comparison:

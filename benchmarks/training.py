@@ -93,7 +93,8 @@ def script(running: Emulator, file: Path, folder: Path) -> float:
     out = folder / f"plain-{uuid.uuid4().hex[:8]}"
     command = [str(default_interpreter()), str(ROOT / "benchmarks/plain_training.py"), str(file)]
     command += ["--target", "late", "--positive", "yes", "--out", str(out)]
-    return seconds(lambda: subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True))
+    with (folder / "script.log").open("w") as log:
+        return seconds(lambda: subprocess.run(command, env=environment, stdout=log, stderr=log, check=True))
 
 
 def new_run(mlflow_url: str) -> str:
