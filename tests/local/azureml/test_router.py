@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import ssl
 import sys
 import threading
@@ -31,12 +33,25 @@ class Scoring(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *, status: int = 200, keep_alive: bool = False) -> None:
+    def __init__(self, *, status: int = 200, keep_alive: bool = False, port: int = 0) -> None:
         self.status, self.seen, self.gate = status, [], threading.Event()
+        self.connections: list[socket.socket] = []
         self.gate.set()
         handler = type("Handler", (_Handler,), {"protocol_version": "HTTP/1.1" if keep_alive else "HTTP/1.0"})
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__(("127.0.0.1", port), handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
+    def end(self) -> None:
+        """As a process that ends: its listening socket and every connection are gone."""
+        self.shutdown()
+        self.server_close()
+        for connection in self.connections:
+            with contextlib.suppress(OSError):  # closed already
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -269,6 +284,23 @@ def test_connections_to_a_process_that_keeps_them_are_used_again(router: Running
     router.route(churn=endpoint({"blue": 100}, {"blue": blue.server_port}))
     assert [router.score().status_code for _ in range(20)] == [200] * 20
     assert len(blue.seen) == 20
+
+
+def test_a_process_that_was_replaced_answers_although_connections_to_its_predecessor_were_open(
+    router: Running, scoring: Callable[..., Scoring]
+) -> None:
+    first = scoring(keep_alive=True)
+    port = first.server_port
+    router.route(churn=endpoint({"blue": 100}, {"blue": port}))
+    assert router.score().status_code == 200
+    first.end()
+    second = Scoring(port=port)
+    try:
+        assert router.score().status_code == 200
+        assert len(second.seen) == 1
+    finally:
+        second.shutdown()
+        second.server_close()
 
 
 def test_the_control_route_needs_the_secret(router: Running) -> None:
