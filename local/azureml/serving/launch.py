@@ -4,7 +4,7 @@ Run by the deployment's own interpreter, so it uses the standard library only.
 
 `azmlinfsrv` has no option for the address it binds (it takes all interfaces) and its gunicorn workers are grandchildren of the
 emulator, which the kernel would not kill with it. Both are put right here, before the server's own code runs. Its worker class,
-timeouts and everything else stay as Azure runs them (docs/adr/0003-connections-to-scoring-processes.md).
+timeouts and everything else stay as Azure runs them (docs/adr/0005-connections-to-scoring-processes.md).
 """
 
 import ctypes

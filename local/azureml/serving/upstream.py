@@ -34,7 +34,7 @@ class Upstream:
 
     A scoring process closes every connection after its answer (gunicorn's sync worker). So that a request need not wait for a
     new one, spare connections are opened ahead of need, as many as requests are under way
-    (docs/adr/0003-connections-to-scoring-processes.md).
+    (docs/adr/0005-connections-to-scoring-processes.md).
     """
 
     def __init__(self, target: Target) -> None:

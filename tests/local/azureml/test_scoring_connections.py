@@ -1,4 +1,4 @@
-"""A real scoring process and connections that carry no request: the router opens some ahead of need (docs/adr/0003)."""
+"""A real scoring process and connections that carry no request: the router opens some ahead of need (docs/adr/0005)."""
 
 from __future__ import annotations
 
