@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from scoring_assets import Gated, Workspace, family, gone, wait_until
 
 from local.azureml.emulator import Emulator, EmulatorSettings
 from local.azureml.server import Server
@@ -25,6 +24,7 @@ from local.azureml.serving.service import serving_of
 from local.certificates import Certificates
 from local.processes import Child, free_port
 from local.storage.azurite import Azurite
+from tests.local.azureml.scoring_assets import Gated, Workspace, family, gone, wait_until
 
 PACE = Gated()
 

@@ -21,11 +21,11 @@ from azure.ai.ml.entities import (
     OnlineRequestSettings,
 )
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from scoring_assets import CONDA_FILE, SCRIPT, link_environment, trust, wait_until
 
 from local.azureml.emulator import Emulator
 from local.azureml.serving.counts import read_counts
 from local.azureml.serving.service import serving_of
+from tests.local.azureml.scoring_assets import CONDA_FILE, SCRIPT, link_environment, trust, wait_until
 
 ENDPOINT = "sdk-line"
 

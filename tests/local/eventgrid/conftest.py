@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from grid_under_test import Receiver, RunningGrid
+
+from tests.local.eventgrid.grid_under_test import Receiver, RunningGrid
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grid_under_test import Receiver, RunningGrid, answering
 
 from local.certificates import Certificates
 from local.eventgrid.client import STORAGE_ACCOUNTS, Metrics
@@ -21,6 +20,7 @@ from local.identity import TokenIssuer
 from local.processes import Child
 from local.storage.azurite import Azurite
 from local.storage.blob_rest import BlobService
+from tests.local.eventgrid.grid_under_test import Receiver, RunningGrid, answering
 
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
-from grid_under_test import Answer, Received, Receiver, RunningGrid, agree, answering
 
 from local.eventgrid.client import STORAGE_ACCOUNTS, EventGridError, Metrics, TopicAccess
 from local.eventgrid.schema import CLOUD_EVENTS
+from tests.local.eventgrid.grid_under_test import Answer, Received, Receiver, RunningGrid, agree, answering
 
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
 SCALE = 0.001  # of shared_grid

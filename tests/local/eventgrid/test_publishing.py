@@ -14,10 +14,10 @@ from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.core.messaging import CloudEvent
 from azure.eventgrid import EventGridEvent, EventGridPublisherClient
-from grid_under_test import Receiver, RunningGrid
 
 from local.eventgrid.client import STORAGE_ACCOUNTS, EventGridError, TopicAccess
 from local.eventgrid.schema import CLOUD_EVENTS
+from tests.local.eventgrid.grid_under_test import Receiver, RunningGrid
 
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
 SAMPLES = Path(os.environ.get("TIDEGATE_EVENT_SAMPLES", "../shared/events"))
