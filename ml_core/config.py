@@ -161,7 +161,7 @@ class Endpoint(Section):
     instance_count: Annotated[int, Field(ge=1, le=50)] = 1
     """How many of them each deployment has. During a rollout there are two deployments."""
 
-    image: NonEmpty = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+    image: NonEmpty = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20250701.v1"
     """The base image that components/environment/serve.conda.yaml is built on."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -101,9 +102,21 @@ def test_the_conda_file_has_exactly_the_pins_of_the_lock_file(name: str) -> None
 
 @pytest.mark.parametrize("name", ["train", "serve"])
 def test_an_environment_file_loads_with_its_conda_file(name: str) -> None:
-    document = yaml.safe_load((jobs.COMPONENTS / f"environment/{name}.environment.yaml").read_text())
-    assert document["image"].startswith("mcr.microsoft.com/azureml/")
+    document = environment(name)
     assert (jobs.COMPONENTS / "environment" / document["conda_file"]).is_file()
+
+
+def environment(name: str) -> dict[str, str]:
+    return yaml.safe_load((jobs.COMPONENTS / f"environment/{name}.environment.yaml").read_text())
+
+
+def test_training_serving_and_the_configurations_default_are_built_on_one_dated_image() -> None:
+    from ml_core.config import Endpoint
+
+    image = Endpoint.model_fields["image"].default
+    assert [environment(name)["image"] for name in ("train", "serve")] == [image, image]
+    # A tag that moves would build another environment next month from the same commit.
+    assert re.fullmatch(r"mcr\.microsoft\.com/azureml/[a-z0-9.-]+:20\d{6}\.v\d+", image)
 
 
 PINNED = """
