@@ -51,6 +51,7 @@ def register_data(running: Emulator, file: Path) -> str:
     from azure.ai.ml.entities import Data
 
     from ml_core.ingestion.manifest import version_folder
+    from ml_core.naming import data_version
     from ml_core.ports import Blob
 
     running.storage.create_container(CONTAINER)
@@ -60,7 +61,7 @@ def register_data(running: Emulator, file: Path) -> str:
     blob = Blob(url, file.name, found.etag.strip('"'), found.size, found.last_modified)
     folder = file.parent / "version"
     folder.mkdir()
-    version = "v0123456789abcdef"
+    version = data_version([(blob.url, blob.etag, blob.size)])
     for name, text in version_folder("flights", version, [blob]).items():
         (folder / name).write_text(text)
     asset = Data(
@@ -76,6 +77,7 @@ def pipeline(running: Emulator, version: str) -> float:
 
     name = f"train-{uuid.uuid4().hex[:8]}"
     changes = {"name": name, "inputs.data.path": f"azureml:flights:{version}", "inputs.data_version": version}
+    changes["inputs.data_account_url"] = running.settings.blob_url
     job = load_job(ROOT / "components/pipelines/train.yml", params_override=[{key: value} for key, value in changes.items()])
     ml_client().jobs.create_or_update(job)
     return job_seconds(running, name)

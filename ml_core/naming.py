@@ -1,4 +1,7 @@
-"""Names are the idempotency keys: the same cause always gets the same name, so doing a thing twice is doing it once."""
+"""Names are the idempotency keys: the same cause always gets the same name, so doing a thing twice is doing it once.
+
+Only the standard library is imported: the pipeline's first step carries a copy of this file to check a data version's name.
+"""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ class AzureMLWorkspace:
                 return
             values: dict[str, Any] = {"data_asset": job.data_asset, "data_version": job.data_version, "model_name": job.model}
             values |= {"cause": job.cause, "git_commit": self._settings.git_commit, **job.inputs}
+            values |= {"data_account_url": self._settings.data_blob_url}
             # Overrides of the YAML, not attributes of the loaded job: the SDK turns only the former into job inputs.
             changes = [{f"inputs.{name}": value} for name, value in values.items()]
             changes += [{"inputs.data.path": f"azureml:{job.data_asset}:{job.data_version}"}, {"name": job.name}]

@@ -20,13 +20,12 @@ from typing import Any
 import pytest
 
 from local.storage.azurite import Azurite
+from ml_core import naming
 
 from . import jobs
 
 # The pure modules are imported as the steps import them: by their plain names.
 sys.path[:0] = [str(folder) for folder in jobs.FOLDERS]
-
-VERSION = "v0123456789abcdef"
 
 
 def customers(rows: int, *, seed: int = 1) -> list[dict[str, Any]]:
@@ -88,11 +87,16 @@ def _lake(azurite: Azurite) -> Lake:
     return Lake(client, client.url)
 
 
-def data_version(folder: Path, entries: Sequence[Mapping[str, Any]], version: str = VERSION) -> Path:
-    """Write a data version's folder, as the app does."""
+def named(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The name of the data version that these entries of a manifest make."""
+    return naming.data_version((entry["url"], entry["etag"], entry["size"]) for entry in entries)
+
+
+def data_version(folder: Path, entries: Sequence[Mapping[str, Any]], version: str = "") -> Path:
+    """Write a data version's folder, as the app does; `version` is what the manifest says of itself when that is not its name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "MLTable").write_text("type: mltable\npaths:\n" + "".join(f"  - file: {entry['url']}\n" for entry in entries))
-    manifest = {"data_asset": "customers", "version": version, "blobs": list(entries)}
+    manifest = {"data_asset": "customers", "version": version or named(entries), "blobs": list(entries)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -133,7 +137,8 @@ def pipeline(
     entries = [lake.put("a/day.csv", to_csv(rows[:500])), lake.put("b/day.csv", to_csv(rows[500:]))]
     values = {
         "data": data_version(folder / "data", entries),
-        "data_asset": "customers", "data_version": VERSION, "model_name": "churn",
+        "data_asset": "customers", "data_version": named(entries), "model_name": "churn",
+        "data_account_url": azurite.blob_url,
         "target_column": "churn", "positive_value": "Yes",
         "id_columns": "customer", "min_auc": 0.6, "max_log_loss": 0.9,
         **{name: folder / name for name in ("validated", "prepared", "model", "evaluation")},
@@ -150,13 +155,13 @@ Validate = Callable[..., Any]
 
 
 @pytest.fixture
-def validate(tmp_path: Path) -> Validate:
+def validate(tmp_path: Path, azurite: Azurite) -> Validate:
     """Run the validate step on manifest entries; keyword arguments replace inputs."""
 
     def run(entries: Sequence[Mapping[str, Any]], **changed: Any) -> Any:
         values = {
-            "data": data_version(tmp_path / "data", entries), "data_version": VERSION, "validated": tmp_path / "validated",
-            "target_column": "churn", "positive_value": "Yes", "id_columns": "customer",
+            "data": data_version(tmp_path / "data", entries), "data_version": named(entries), "validated": tmp_path / "validated",
+            "data_account_url": azurite.blob_url, "target_column": "churn", "positive_value": "Yes", "id_columns": "customer",
         } | changed  # fmt: skip
         return jobs.run("validate", values, tmp_path)
 

@@ -34,7 +34,7 @@ def test_no_pipeline_input_is_lost_on_its_way_to_azure(job) -> None:
     # The SDK drops inputs that are None or an empty text, and leaves the steps' bindings to them dangling.
     sent = job._to_rest_object().properties.inputs
     assert set(sent) == set(job.inputs) == {
-        "data", "data_asset", "data_version", "model_name", "target_column", "positive_value", "id_columns",
+        "data", "data_asset", "data_version", "data_account_url", "model_name", "target_column", "positive_value", "id_columns",
         "git_commit", "cause", "seed", "test_fraction",
         "min_auc", "min_average_precision", "max_log_loss", "max_calibration_error",
     }  # fmt: skip
@@ -53,9 +53,17 @@ def test_the_code_that_is_uploaded_has_every_module_that_the_step_imports(step: 
     assert component._validate().passed
     with component._generate_additional_includes_obj().merge_local_code_and_additional_includes() as folder:
         modules = {path.stem: path for path in Path(folder).glob("*.py")}
-        ours = {path.stem for code in jobs.FOLDERS for path in code.glob("*.py")}
+        ours = {path.stem for code in (*jobs.FOLDERS, jobs.ROOT / "ml_core") for path in code.glob("*.py")}
         needed = {name for path in modules.values() for name in _imports(path)} & ours
     assert needed <= set(modules)
+
+
+@pytest.mark.parametrize("step", jobs.STEPS)
+def test_what_a_step_takes_from_the_app_imports_the_standard_library_alone(step: str) -> None:
+    included = [(jobs.COMPONENTS / step / include).resolve() for include in jobs.component(step).get("additional_includes", [])]
+    borrowed = [path for path in included if jobs.COMPONENTS not in path.parents]
+    assert [path.name for path in borrowed] == (["naming.py"] if step == "validate" else [])
+    assert all(_imports(path) <= sys.stdlib_module_names for path in borrowed)
 
 
 def _imports(path: Path) -> set[str]:

@@ -3,15 +3,44 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from . import jobs
-from .conftest import VERSION, Lake, Validate, customers, data_version, to_csv
+from .conftest import Lake, Validate, customers, data_version, named, to_csv
 
 pytestmark = pytest.mark.train_environment
 ROWS = customers(40)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port that somebody else listens on."""
+
+    socket: socket.socket
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def asked(self) -> bool:
+        """Whether anybody has connected."""
+        try:
+            self.socket.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield Listener(listening)
 
 
 def test_a_replaced_blob_is_named_with_both_etags(lake: Lake, validate: Validate) -> None:
@@ -31,20 +60,83 @@ def test_a_deleted_blob_is_named(lake: Lake, validate: Validate) -> None:
 
 
 def test_another_version_than_the_one_asked_for_is_refused(lake: Lake, validate: Validate) -> None:
-    done = validate([lake.put("day.csv", to_csv(ROWS))], data_version="vffff")
+    entry = lake.put("day.csv", to_csv(ROWS))
+    done = validate([entry], data_version="vffff")
     assert done.returncode == 1
-    assert f"expected data version vffff, found {VERSION}" in jobs.last_line(done)
+    assert f"expected data version vffff, found {named([entry])}" in jobs.last_line(done)
 
 
-def test_a_token_is_never_sent_in_the_clear(validate: Validate) -> None:
-    done = validate([{"url": "http://127.0.0.1:9/lake/day.csv", "etag": "0x1", "size": 1}])
+def test_a_manifest_that_was_changed_no_longer_makes_its_versions_name(lake: Lake, validate: Validate, tmp_path: Path) -> None:
+    entry = lake.put("day.csv", to_csv(ROWS))
+    changed = [{**entry, "size": entry["size"] + 1}]
+    done = validate([entry], data=data_version(tmp_path / "changed", changed, named([entry])))
     assert done.returncode == 1
-    assert "expected an https URL" in jobs.last_line(done)
+    assert f"expected data version {named([entry])}, found {named(changed)}" in jobs.last_line(done)
+
+
+ADDRESSES = """
+import json, sys
+from addresses import Account
+from step import StepFailedError
+answers = []
+for account, url in json.loads(sys.argv[1]):
+    try:
+        answers.append(Account(account).holds(url))
+    except StepFailedError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+CLOUD, LAPTOP = "https://account.blob.core.windows.net", "https://127.0.0.1:10000/devstoreaccount1"
+INSIDE = [
+    (CLOUD, f"{CLOUD}/lake/day.csv"),
+    (f"{CLOUD}/", f"{CLOUD}:443/lake/day.csv"),
+    (CLOUD, "https://ACCOUNT.blob.core.windows.net/lake/..%252f%24%28x%29.csv"),
+    (LAPTOP, f"{LAPTOP}/lake/day.csv"),
+]
+OUTSIDE = [
+    (CLOUD, "http://account.blob.core.windows.net/lake/day.csv"),
+    (CLOUD, "https://other.blob.core.windows.net/lake/day.csv"),
+    (CLOUD, "https://account.blob.core.windows.net.example.com/lake/day.csv"),
+    (CLOUD, "https://account.blob.core.windows.net:8443/lake/day.csv"),
+    (CLOUD, "https://account.blob.core.windows.net:no/lake/day.csv"),
+    (CLOUD, "https://account.blob.core.windows.net@example.com/lake/day.csv"),
+    (CLOUD, "https://user:word@account.blob.core.windows.net/lake/day.csv"),
+    (CLOUD, "https://example.com\\@account.blob.core.windows.net/lake/day.csv"),
+    (CLOUD, "https://account.blob.core.windows.net\t/lake/day.csv"),
+    (CLOUD, f"{CLOUD}/lake/day.csv?snapshot=2026-01-01"),
+    (CLOUD, f"{CLOUD}/lake/day.csv#part"),
+    (CLOUD, CLOUD),
+    (LAPTOP, "https://127.0.0.1:10001/devstoreaccount1/lake/day.csv"),
+    (LAPTOP, "https://127.0.0.1:10000/devstoreaccount12/lake/day.csv"),
+    (LAPTOP, f"{LAPTOP}/../other/lake/day.csv"),
+    (LAPTOP, f"{LAPTOP}/%2e%2e/other/lake/day.csv"),
+    (LAPTOP, f"{LAPTOP}/x/..%2f..%2fother/day.csv"),
+]
+
+
+def test_only_a_plain_https_url_below_the_account_is_in_the_account() -> None:
+    answers = json.loads(jobs.script(ADDRESSES, json.dumps(INSIDE + OUTSIDE)))
+    wrong = [pair for pair, answer in zip(INSIDE + OUTSIDE, answers, strict=True) if answer is not (pair in INSIDE)]
+    assert wrong == []
+
+
+def test_an_account_without_tls_is_refused() -> None:
+    (answer,) = json.loads(jobs.script(ADDRESSES, json.dumps([("http://account.blob.core.windows.net", CLOUD)])))
+    assert answer.startswith("data_account_url: expected an https URL")
+
+
+def test_the_jobs_token_is_sent_to_no_other_account(validate: Validate, listener: Listener) -> None:
+    done = validate([{"url": f"{listener.url}/devstoreaccount1/lake/day.csv", "etag": "0x1", "size": 1}])
+    assert done.returncode == 1
+    assert "(the input data_account_url), found" in jobs.last_line(done)
+    assert listener.url in jobs.last_line(done)
+    assert not listener.asked()
 
 
 def test_a_folder_without_a_manifest_says_what_it_found(tmp_path: Path) -> None:
     (data_version(tmp_path / "data", []) / "manifest.json").unlink()
-    values = {"data": tmp_path / "data", "data_version": VERSION, "target_column": "churn", "positive_value": "Yes"}
+    values = {"data": tmp_path / "data", "data_version": "v1", "target_column": "churn", "positive_value": "Yes"}
+    values["data_account_url"] = CLOUD
     done = jobs.run("validate", {**values, "validated": tmp_path / "out"}, tmp_path)
     assert done.returncode == 1
     assert "no manifest.json (found: MLTable)" in jobs.last_line(done)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from addresses import Account
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobClient
+from naming import data_version, unquoted
 from step import StepFailedError
 
 PARALLEL = 8
@@ -31,10 +33,11 @@ class NamedBlob:
     size: int
 
 
-def read_manifest(folder: Path, data_version: str) -> list[NamedBlob]:
-    """The blobs of the data version in `folder`.
+def read_manifest(folder: Path, version: str, account: Account) -> list[NamedBlob]:
+    """The blobs of the data version in `folder`, all of them in `account`.
 
-    StepFailedError when the manifest is missing, malformed, names no blob, or belongs to another version than the job asked for.
+    StepFailedError when the manifest is missing, malformed, names no blob or one of another account, belongs to another version
+    than the job asked for, or is not what its version's name was made from.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -42,25 +45,29 @@ def read_manifest(folder: Path, data_version: str) -> list[NamedBlob]:
         raise StepFailedError(f"the data version has no {MANIFEST} (found: {found or 'nothing'})")
     try:
         manifest = json.loads(path.read_text())
-        found = manifest["version"]
+        written = manifest["version"]
         blobs = [_named(entry) for entry in manifest["blobs"]]
     except (ValueError, KeyError, TypeError) as error:
         raise StepFailedError(
             f'{MANIFEST}: expected {{"version", "blobs": [{{"url", "etag", "size"}}, ...]}}: {error!r}'
         ) from None
-    if found != data_version:
-        raise StepFailedError(f"expected data version {data_version}, found {found} in {MANIFEST}")
+    if written != version:
+        raise StepFailedError(f"expected data version {version}, found {written} in {MANIFEST}")
     if not blobs:
         raise StepFailedError(f"{MANIFEST} names no blobs")
+    made = data_version((blob.url, blob.etag, blob.size) for blob in blobs)
+    if made != version:
+        raise StepFailedError(f"expected data version {version}, found {made}: the name that the blobs in {MANIFEST} make")
+    outside = next((blob.url for blob in blobs if not account.holds(blob.url)), None)
+    if outside is not None:
+        raise StepFailedError(
+            f"{MANIFEST}: expected an https URL below {account.url}/ (the input data_account_url), found {outside[:200]!r}"
+        )
     return blobs
 
 
 def _named(entry: Mapping[str, Any]) -> NamedBlob:
-    blob = NamedBlob(str(entry["url"]), str(entry["etag"]).strip('"'), int(entry["size"]))
-    # The job's token goes to this address: never in the clear.
-    if urlsplit(blob.url).scheme != "https":
-        raise ValueError(f"expected an https URL, found {blob.url[:200]!r}")
-    return blob
+    return NamedBlob(str(entry["url"]), unquoted(str(entry["etag"])), int(entry["size"]))
 
 
 def local_name(number: int, url: str) -> str:

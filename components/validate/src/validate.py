@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from addresses import Account
 from blobs import NamedBlob, fetch, read_manifest
 from checks import check
 from step import StepFailedError, run
@@ -19,12 +20,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder of the data version: MLTable and manifest.json")
     parser.add_argument("--data_version", required=True)
+    parser.add_argument("--data_account_url", required=True, help="blob endpoint of the account that holds the data")
     parser.add_argument("--target_column", required=True)
     parser.add_argument("--positive_value", required=True)
     parser.add_argument("--id_columns", default="", help="comma-separated")
     parser.add_argument("--validated", type=Path, required=True, help="output folder")
     arguments = parser.parse_args()
-    blobs = read_manifest(arguments.data, arguments.data_version)
+    blobs = read_manifest(arguments.data, arguments.data_version, Account(arguments.data_account_url))
     validate(blobs, arguments.target_column, arguments.positive_value, names(arguments.id_columns), arguments.validated)
 
 
