@@ -160,7 +160,8 @@ def _real_workspace(variables: dict[str, str], app: Path) -> AzureMLWorkspace:
     """An app's folder with the repository's pipelines and environments, and a scoring script that needs no trained model."""
     from local.azureml.execution.environments import ENVIRONMENTS, link
 
-    shutil.copytree(ROOT / "components", app / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("components", "ml_core"):  # a step takes a module of the app along
+        shutil.copytree(ROOT / part, app / part, ignore=shutil.ignore_patterns("__pycache__"))
     (app / "components" / "score" / "score.py").write_text(SCRIPT)
     for environment in ("serve", "train"):
         link(ROOT / "components" / "environment" / f"{environment}.conda.yaml", ENVIRONMENTS / environment)
