@@ -26,6 +26,16 @@ def evaluation(tmp_path: Path) -> Path:
     return folder
 
 
+def variables(env: dict[str, str], job: str) -> dict[str, str]:
+    """The environment of a step of `job`."""
+    return {
+        "AZUREML_ROOT_RUN_ID": job,
+        "AZUREML_ARM_SUBSCRIPTION": env["TIDEGATE_SUBSCRIPTION_ID"],
+        "AZUREML_ARM_RESOURCEGROUP": env["TIDEGATE_RESOURCE_GROUP"],
+        "AZUREML_ARM_WORKSPACE_NAME": env["TIDEGATE_WORKSPACE"],
+    }
+
+
 def register(folder: Path, evaluation: Path, env: dict[str, str], job: str, **changed: str) -> jobs.Done:
     values = {
         "evaluation": evaluation,
@@ -34,13 +44,7 @@ def register(folder: Path, evaluation: Path, env: dict[str, str], job: str, **ch
         "data_version": "v1",
         "git_commit": "abc123",
     }
-    variables = {
-        "AZUREML_ROOT_RUN_ID": job,
-        "AZUREML_ARM_SUBSCRIPTION": env["TIDEGATE_SUBSCRIPTION_ID"],
-        "AZUREML_ARM_RESOURCEGROUP": env["TIDEGATE_RESOURCE_GROUP"],
-        "AZUREML_ARM_WORKSPACE_NAME": env["TIDEGATE_WORKSPACE"],
-    }
-    return jobs.run("register", values | changed, folder, env={**env, **variables})
+    return jobs.run("register", values | changed, folder, env={**env, **variables(env, job)})
 
 
 def test_a_job_registers_one_version_however_often_it_runs(
@@ -61,6 +65,48 @@ def test_a_job_registers_one_version_however_often_it_runs(
         "log_loss": "0.400000",
         "calibration_error": "0.020000",
     }
+
+
+RACE = """
+import os, sys
+import register
+from azure.ai.ml.entities import Model
+name, moment, path = sys.argv[1:]
+client = register.workspace(os.environ)
+ordinary = getattr(register, moment)
+def with_a_rival(*arguments):
+    setattr(register, moment, ordinary)
+    client.models.create_or_update(Model(name=name, version="1", type="mlflow_model", path=path, tags={"job": "rival"}))
+    return ordinary(*arguments)
+setattr(register, moment, with_a_rival)
+print(register.register(client, name, "train-mine", {"job": "train-mine"}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "path"),
+    [
+        ("put", "azureml://jobs/rival/outputs/model"),  # between our look and our writing: Azure refuses ours
+        ("owner_of", "azureml://jobs/train-mine/outputs/model"),  # over what we wrote
+    ],
+)
+def test_a_rival_that_takes_the_same_number_leaves_us_the_next(
+    moment: str, path: str, azure_environment: dict[str, str], ml_client: MLClient
+) -> None:
+    name = f"raced-{moment.replace('_', '-')}"
+    env = {**azure_environment, **variables(azure_environment, "train-mine")}
+    told = jobs.script(RACE, name, moment, path, env=env).splitlines()
+    assert told[-1] == "2"
+    assert f"attempt 1 of 6: {name}:1 is of the job rival" in told
+    assert {model.version: model.tags["job"] for model in ml_client.models.list(name=name)} == {"1": "rival", "2": "train-mine"}
+
+
+def test_a_refusal_for_good_is_told_at_once(azure_environment: dict[str, str]) -> None:
+    env = {**azure_environment, **variables(azure_environment, "train-mine")}
+    refused = 'import os, register; register.register(register.workspace(os.environ), "_name", "train-mine", {"job": "x"})'
+    with pytest.raises(AssertionError, match="StepFailedError: _name:1 cannot be registered") as told:
+        jobs.script(refused, env=env)
+    assert "attempt 1" not in str(told.value)
 
 
 def test_a_report_on_other_data_is_not_registered(tmp_path: Path, evaluation: Path, azure_environment: dict[str, str]) -> None:

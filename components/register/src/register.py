@@ -12,6 +12,7 @@ from pathlib import Path
 from azure.ai.ml import MLClient
 from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Model
+from azure.ai.ml.exceptions import AssetPathException
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 from step import StepFailedError, run
@@ -72,7 +73,13 @@ def workspace(environment: Mapping[str, str]) -> MLClient:
 
 
 def register(client: MLClient, name: str, job: str, tags: dict[str, str]) -> str:
-    """Return the version that belongs to `job`; another job that takes the same number first only costs another attempt."""
+    """Return the version that belongs to `job`; StepFailedError when none can be had.
+
+    Azure ML has no "create only if absent" for models, so two jobs may choose the same number. Azure refuses a second path for a
+    version, and each job's path is its own; all the same, a version counts as ours only when it was read back with our tag.
+    What remains: a rival that was let through after that reading would take the version's tags, and this job would seem to have
+    registered nothing.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         taken = existing(client, name)
         mine = registered_by(job, taken.items())
@@ -80,20 +87,41 @@ def register(client: MLClient, name: str, job: str, tags: dict[str, str]) -> str
             print(f"{name}:{mine} was registered by this job before")
             return mine
         version = next_version(taken)
-        path = f"azureml://jobs/{job}/outputs/model"
-        try:
-            client.models.create_or_update(Model(name=name, version=version, type="mlflow_model", path=path, tags=tags))
-        except HttpResponseError as error:
-            conflict = error.status_code in (409, 412)
-            if not (conflict or (error.status_code or 500) >= 500) or attempt == ATTEMPTS:
-                raise StepFailedError(f"cannot register {name}:{version}: {error.status_code} {error.message}") from error
-            print(f"attempt {attempt}: {name}:{version}: HTTP {error.status_code}", flush=True)
-            time.sleep(0.2 * 2**attempt)
-            continue
-        # Models can be updated in place, so a rival that wrote the same number at the same time shows only by its tag.
-        if client.models.get(name, version).tags.get("job") == job:
+        refusal = put(client, name, version, job, tags)
+        owner = owner_of(client, name, version)
+        if owner == job:
             return version
-    raise StepFailedError(f"cannot register {name}: other jobs took {ATTEMPTS} versions first")
+        why = f"is of the job {owner}" if owner is not None else f"cannot be registered: {refusal or 'it is not there'}"
+        if owner is None and refusal is not None and not _may_pass(refusal):
+            raise StepFailedError(f"{name}:{version} {why}") from refusal
+        print(f"attempt {attempt} of {ATTEMPTS}: {name}:{version} {why}", flush=True)
+        time.sleep(0.2 * 2**attempt)
+    raise StepFailedError(f"{name} was not registered in {ATTEMPTS} attempts: {name}:{version} {why}")
+
+
+def put(client: MLClient, name: str, version: str, job: str, tags: dict[str, str]) -> Exception | None:
+    """Ask for the version; what Azure said when it refused. It may be there all the same: an answer can get lost."""
+    model = Model(name=name, version=version, type="mlflow_model", path=f"azureml://jobs/{job}/outputs/model", tags=tags)
+    try:
+        client.models.create_or_update(model)
+    # The SDK has an exception of its own for "this version has another path", beside the service's.
+    except (AssetPathException, HttpResponseError) as error:
+        return error
+    return None
+
+
+def _may_pass(refusal: Exception) -> bool:
+    """Whether another attempt may succeed: somebody else was writing, or the service failed."""
+    status = getattr(refusal, "status_code", None) or 409
+    return status in (408, 409, 412, 429) or status >= 500
+
+
+def owner_of(client: MLClient, name: str, version: str) -> str | None:
+    """The job that registered the version ("" when it has no such tag), None when there is no such version."""
+    try:
+        return str((client.models.get(name, version).tags or {}).get("job", ""))
+    except ResourceNotFoundError:
+        return None
 
 
 def existing(client: MLClient, name: str) -> dict[str, dict[str, str]]:
