@@ -98,10 +98,16 @@ class DeploymentSpec:
 
 @dataclass(frozen=True)
 class Answered:
-    """The deployment answered requests: so many, of which so many failed (5xx)."""
+    """What became of the requests that were sent to a deployment.
+
+    `errors` of the `requests` failed by the deployment's own fault: 5xx, 408 (it took too long), 429 (more came than it can take)
+    and 424 (the model failed). Not in `requests` is what was wrong with the caller's request, for it says nothing about the
+    deployment: every other 4xx, also behind a 424 (the scoring script refused the input). Those are `refused`.
+    """
 
     requests: int
     errors: int
+    refused: int = 0
     kind: Literal["answered"] = "answered"
 
 

@@ -248,7 +248,7 @@ class FakeWorkspace:
 
 @dataclass
 class FakeEvidence:
-    """Requests that a deployment answered, as (endpoint, deployment, time, status)."""
+    """Requests that a deployment answered, as (endpoint, deployment, time, status). What stands behind a 424 is the status here."""
 
     requests: list[tuple[str, str, datetime, int]] = field(default_factory=list)
     broken: bool = False
@@ -264,7 +264,9 @@ class FakeEvidence:
         ]
         if not statuses:
             return NoData()
-        return Answered(len(statuses), sum(status >= 500 for status in statuses))
+        good = sum(status < 400 for status in statuses)
+        failed = sum(status >= 500 or status in (408, 424, 429) for status in statuses)
+        return Answered(good + failed, failed, refused=len(statuses) - good - failed)
 
 
 class Flaky:

@@ -1,11 +1,12 @@
-"""Traffic evidence from Azure Monitor: RequestsPerMinute of an online endpoint, by deployment and status code.
+"""Traffic evidence from Azure Monitor: RequestsPerMinute of an online endpoint, by deployment and status codes.
 
 https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-machinelearningservices-workspaces-onlineendpoints-metrics
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from azure.mgmt.monitor import MonitorManagementClient
 
 METRIC = "RequestsPerMinute"
-# What an endpoint answers when its container answered anything but 200.
+# The endpoint's answer when the model's container answered anything but 200; the container's own is the model status.
 # https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 MODEL_ERROR = 424
+# 4xx by name, and yet the deployment's fault: it took too long, or had no room for the request.
+DEPLOYMENT_LIMITS = (408, 429)
+# One series per status code. Azure's default is 10, and the rest would be left out without a word.
+_MOST_SERIES = 100
 
 
 class AzureMonitorEvidence:
@@ -47,38 +52,46 @@ class AzureMonitorEvidence:
         start = _next_boundary(since, granularity)
         if start >= until:
             return NoData()
+        span = {"timespan": f"{_stamp(start)}/{_stamp(until)}", "interval": _iso(granularity)}
+        minutes = granularity / timedelta(minutes=1)
         try:
             with told_as(f"read the metrics of {endpoint}"):
-                answer = self._client.metrics.list(
-                    f"{self._workspace_id}/onlineEndpoints/{endpoint}".lstrip("/"),
-                    timespan=f"{_stamp(start)}/{_stamp(until)}",
-                    interval=_iso(granularity),
-                    metricnames=METRIC,
-                    aggregation="Average",
-                    filter=f"deployment eq '{deployment}' and statusCode eq '*'",
-                )
-                counts = list(_counts(answer, granularity))
+                of_endpoint = self._requests(endpoint, f"deployment eq '{deployment}' and statusCode eq '*'", span, minutes)
+                # Asked for apart: a request that never reached the model has no model status, and must not be lost for that.
+                asked = f"deployment eq '{deployment}' and statusCode eq '{MODEL_ERROR}' and modelStatusCode eq '*'"
+                of_model = self._requests(endpoint, asked, span, minutes) if of_endpoint[MODEL_ERROR] else Counter[int]()
         except TidegateError as error:
             return SourceFailed(str(error))
-        requests = round(sum(count for _, count in counts))
-        if requests == 0:
+        if not of_endpoint.total():
             return NoData()
-        return Answered(requests, round(sum(count for status, count in counts if _is_error(status))))
+        refused = _callers_fault(of_endpoint) + _callers_fault(of_model)
+        failed = sum(count for status, count in of_endpoint.items() if status >= 400) - refused
+        return Answered(of_endpoint.total() - refused, failed, refused=refused)
+
+    def _requests(self, endpoint: str, asked: str, span: Mapping[str, str], minutes: float) -> Counter[int]:
+        """Requests by the last dimension of the filter. The metric is a rate: requests are the rate times the bucket's minutes."""
+        answer: Any = self._client.metrics.list(
+            f"{self._workspace_id}/onlineEndpoints/{endpoint}".lstrip("/"),
+            metricnames=METRIC,
+            aggregation="Average",
+            filter=asked,
+            top=_MOST_SERIES,
+            **span,
+        )
+        found = Counter[int]()
+        for metric in answer.value:
+            for series in metric.timeseries:
+                names = {value.name.value.lower(): value.value for value in series.metadatavalues}
+                status = names.get("modelstatuscode", names["statuscode"])
+                total = sum(point.average or 0 for point in series.data) * minutes
+                found[int(status) if status.isdecimal() else 0] += round(total)
+        return found
 
 
-def _counts(answer: Any, granularity: timedelta) -> Iterator[tuple[int, float]]:
-    """(status code, requests) of every bucket. The metric is a rate: requests are the rate times the bucket's minutes."""
-    minutes = granularity / timedelta(minutes=1)
-    for metric in answer.value:
-        for series in metric.timeseries:
-            names = {value.name.value.lower(): value.value for value in series.metadatavalues}
-            for point in series.data:
-                yield int(names["statuscode"]), (point.average or 0) * minutes
-
-
-def _is_error(status: int) -> bool:
-    """The deployment's own failures. Other 4xx are the caller's (a wrong key, a malformed request)."""
-    return status >= 500 or status == MODEL_ERROR
+def _callers_fault(requests: Counter[int]) -> int:
+    """How many of these requests, by status code, say nothing about the deployment; `Answered` says why."""
+    not_theirs = (MODEL_ERROR, *DEPLOYMENT_LIMITS)
+    return sum(count for status, count in requests.items() if 400 <= status < 500 and status not in not_theirs)
 
 
 def _next_boundary(moment: datetime, granularity: timedelta) -> datetime:

@@ -25,7 +25,8 @@ def judge(evidence: Evidence | None, min_requests: int) -> tuple[Verdict, str]:
     if isinstance(evidence, Answered) and evidence.requests >= min_requests:
         return Verdict.HEALTHY, f"{evidence.requests} requests, none failed"
     if isinstance(evidence, Answered):
-        return Verdict.INCONCLUSIVE, f"{evidence.requests} requests, and {min_requests} are needed"
+        refused = f"; {evidence.refused} more were refused, by the caller's fault" if evidence.refused else ""
+        return Verdict.INCONCLUSIVE, f"{evidence.requests} requests, and {min_requests} are needed{refused}"
     if isinstance(evidence, SourceFailed):
         return Verdict.INCONCLUSIVE, f"the metrics cannot be read: {evidence.reason}"
     return Verdict.INCONCLUSIVE, f"no request was seen, and {min_requests} are needed"

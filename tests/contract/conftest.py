@@ -31,13 +31,17 @@ from tests.fakes import FakeClock, FakeContainers, FakeEvidence, FakeLedger, Fak
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json
+from azureml_inference_server_http.api.aml_response import AMLResponse
 
 def init():
     pass
 
 def run(raw):
-    if "fail" in json.loads(raw):
+    request = json.loads(raw)
+    if "fail" in request:
         raise ValueError("asked to fail")
+    if "malformed" in request:
+        return AMLResponse({"error": "asked to refuse"}, 400, json_str=True)
     return {"scores": [0.5]}
 """
 

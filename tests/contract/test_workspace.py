@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from ml_core.errors import PermanentError
 from ml_core.ingestion.manifest import version_folder
-from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, NoData, SourceFailed, TrafficEvidence, TrainingJob
+from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, TrainingJob
 from tests.contract.conftest import Place
 
 Name = Callable[[str], str]
@@ -160,35 +160,3 @@ def test_a_deployment_at_zero_percent_scores_when_it_is_pinned(place: Place, nam
         place.port.scoring_error = "asked to fail"
     with pytest.raises(PermanentError, match="blue answered"):
         place.port.score(endpoint, "blue", {"fail": True})
-
-
-def test_no_requests_are_no_evidence(evidence: TrafficEvidence, place_endpoint: str) -> None:
-    now = datetime.now(UTC)
-    seen = evidence.read(place_endpoint, "blue", now - timedelta(minutes=5), now, timedelta(minutes=1))
-    assert seen == NoData()
-
-
-def test_a_span_without_a_whole_bucket_is_no_evidence(evidence: TrafficEvidence, place_endpoint: str) -> None:
-    now = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-    assert evidence.read(place_endpoint, "blue", now - timedelta(seconds=20), now, timedelta(minutes=1)) == NoData()
-
-
-def test_a_source_that_fails_is_an_answer_and_not_an_error(evidence: TrafficEvidence, name: Name) -> None:
-    if hasattr(evidence, "broken"):
-        evidence.broken = True
-    now = datetime.now(UTC)
-    seen = evidence.read(name("no-such-line"), "blue", now - timedelta(minutes=5), now, timedelta(minutes=1))
-    assert isinstance(seen, SourceFailed)
-    assert seen.reason
-
-
-@pytest.fixture
-def place_endpoint(request: pytest.FixtureRequest, evidence: TrafficEvidence, name: Name) -> str:
-    """An endpoint that nobody has asked anything."""
-    endpoint = name("quiet")
-    if not hasattr(evidence, "broken"):
-        from azure.ai.ml.entities import ManagedOnlineEndpoint
-
-        client = request.getfixturevalue("ml_client")
-        client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=endpoint, auth_mode="key")).result()
-    return endpoint

@@ -215,6 +215,7 @@ def test_with_a_baking_time_the_old_deployment_stays_warm_and_is_gone_back_to() 
         (Answered(19, 0), Verdict.INCONCLUSIVE),
         (Answered(1, 1), Verdict.UNHEALTHY),
         (Answered(1000, 1), Verdict.UNHEALTHY),
+        (Answered(0, 0, refused=500), Verdict.INCONCLUSIVE),
         (NoData(), Verdict.INCONCLUSIVE),
         (SourceFailed("503"), Verdict.INCONCLUSIVE),
         (None, Verdict.INCONCLUSIVE),
@@ -222,3 +223,8 @@ def test_with_a_baking_time_the_old_deployment_stays_warm_and_is_gone_back_to() 
 )
 def test_no_data_and_a_failed_source_count_neither_for_nor_against(evidence: Evidence | None, verdict: Verdict) -> None:
     assert judge(evidence, 20)[0] is verdict
+
+
+def test_requests_that_were_the_callers_fault_are_told_when_they_are_all_there_is() -> None:
+    _, why = judge(Answered(0, 0, refused=30), 20)
+    assert why == "0 requests, and 20 are needed; 30 more were refused, by the caller's fault"
