@@ -26,6 +26,7 @@ sys.path[:0] = [str(folder) for folder in FOLDERS]
 import evaluate  # noqa: E402
 import features  # noqa: E402
 import flavour  # noqa: E402
+import golden  # noqa: E402
 import prepare  # noqa: E402
 import tables  # noqa: E402
 import train  # noqa: E402
@@ -69,6 +70,7 @@ def pipeline(files: list[Path], target: str, positive: str, ids: list[str], out:
     tracking, model = Tracking(), out / "model"
     booster, losses = train.train(parts["train"], parts["validation"], description, settings)
     flavour.save_model(booster, description, model, Path(features.__file__))
+    golden.write(model, parts["test"], description)
     train.log(tracking, booster, losses, parts, settings)
     tracking.log_folder(model, "model")
     lap("train")

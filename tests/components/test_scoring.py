@@ -85,6 +85,42 @@ def test_rows_as_they_stand_in_the_file_are_scored_as_in_training(pipeline: Pipe
     assert len(set(whole["scores"])) > 25
 
 
+def test_the_golden_requests_of_a_model_are_held_out_rows_and_what_its_deployment_answers(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    golden = json.loads((pipeline.folder / "model/golden_requests.json").read_text())
+    table = golden["request"]["input_data"]
+    assert table["columns"] == ["tenure", "charge", "plan", "paperless", "joined_at"]
+    (served,) = serve(pipeline, tmp_path, golden["request"])
+    assert served["scores"] == pytest.approx(golden["scores"], abs=1e-7)
+    assert len(set(golden["scores"])) == len(table["data"]) == 5
+    held_out = json.loads(jobs.script(HELD_OUT, pipeline.folder / "prepared"))
+    assert all([row[0], row[4]] in held_out for row in table["data"])
+
+
+HELD_OUT = """
+import json, sys
+import pyarrow.parquet
+rows = pyarrow.parquet.read_table(sys.argv[1] + "/test.parquet", columns=["tenure", "joined_at"]).to_pylist()
+print(json.dumps([[row["tenure"], row["joined_at"].isoformat()] for row in rows]))
+"""
+
+
+JSON_VALUES = """
+import json
+from datetime import datetime
+import pyarrow as pa
+from golden import json_values
+columns = [[1, None], [0.5, None], ["NA?", None], [True, None], [datetime(2024, 5, 1, 10, 30), None]]
+print(json.dumps([json_values(pa.chunked_array([values])) for values in columns]))
+"""
+
+
+def test_a_missing_value_of_a_golden_request_is_null() -> None:
+    expected = [[1.0, None], [0.5, None], ["NA?", None], [True, None], ["2024-05-01T10:30:00", None]]
+    assert json.loads(jobs.script(JSON_VALUES)) == expected
+
+
 GOOD = {"columns": ["tenure", "charge", "plan", "paperless", "joined_at"], "data": [[3, 20.5, "gold", True, "2024-05-01"]]}
 
 

@@ -1,4 +1,7 @@
-"""Step 3: gradient boosted trees on the training split, stopped by the validation split; the model as an MLflow folder."""
+"""Step 3: gradient boosted trees on the training split, stopped by the validation split; the model as an MLflow folder.
+
+The test split is not looked at but for a few rows, which are scored by the finished model and kept with it (`golden`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import features
+import golden
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,6 +50,7 @@ def main() -> None:
     tables = {name: pq.read_table(prepared / f"{name}.parquet") for name in ("train", "validation")}
     booster, losses = train(tables["train"], tables["validation"], description, settings)
     save_model(booster, description, model, Path(features.__file__))
+    golden.write(model, pq.read_table(prepared / "test.parquet"), description)
     log(tracking, booster, losses, tables, settings)
     tracking.log_folder(model, "model")
 
