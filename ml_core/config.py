@@ -10,7 +10,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from ml_core.config_errors import Finding, explain, unique
 from ml_core.errors import ConfigError
@@ -20,12 +29,15 @@ from ml_core.yaml_lines import read_yaml
 # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 CONTAINER_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 ASSET_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"
+# As an asset's name, without the dot: the model's jobs are called after it, and a job's name may not hold one.
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,199}$"
 ENDPOINT_NAME = r"^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$"
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _ISO_DURATION = re.compile(r"^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # Functions' NCRONTAB: five or six fields of numbers, names, '*', ',', '-' and '/'. Quartz's L, #, ? and @daily are refused.
+_UNSAFE_IN_A_COMMAND = re.compile(r"['\"\\\x00-\x1f\x7f]|\$\{\{")
 _CRON_FIELD = re.compile(r"^[0-9A-Za-z*,/-]+$")
 
 
@@ -49,6 +61,28 @@ def _label(value: object) -> str:
     if not isinstance(value, str | int | float) or value == "":
         raise ValueError("a label, as it stands in the column")
     return str(value)
+
+
+def _travels_in_a_command(value: str) -> str:
+    # Azure puts inputs into a component's command by text, between single quotes, and runs it by a shell.
+    if _UNSAFE_IN_A_COMMAND.search(value):
+        raise ValueError("text without quotes, backslashes, line breaks and ${{, for it travels in a job's command line")
+    return value
+
+
+def _listed_with_commas(value: str) -> str:
+    if "," in value:
+        raise ValueError("a column's name without a comma, for the names travel in one list, separated by commas")
+    return value
+
+
+def _at_least(least: timedelta, told: str) -> AfterValidator:
+    def check(value: timedelta) -> timedelta:
+        if value < least:
+            raise ValueError(f"a duration of at least {told}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _steps(value: object) -> tuple[int, ...]:
@@ -78,14 +112,19 @@ Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "5m", "2h", "PT1M"]})
 ]
 Schedule = Annotated[str, BeforeValidator(_ncrontab), WithJsonSchema({"type": "string", "examples": ["0 0 2 * * *"]})]
-Label = Annotated[str, BeforeValidator(_label), WithJsonSchema({"type": ["string", "number"]})]
+Label = Annotated[
+    str, BeforeValidator(_label), AfterValidator(_travels_in_a_command), WithJsonSchema({"type": ["string", "number"]})
+]
 Steps = Annotated[
     tuple[int, ...],
     BeforeValidator(_steps),
     WithJsonSchema({"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 100}, "minItems": 1}),
 ]
 AssetName = Annotated[str, StringConstraints(pattern=ASSET_NAME)]
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_NAME)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+Column = Annotated[NonEmpty, AfterValidator(_travels_in_a_command)]
+IdColumn = Annotated[Column, AfterValidator(_listed_with_commas)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -126,7 +165,7 @@ class DataAsset(Section):
 class Target(Section):
     """What is predicted."""
 
-    column: NonEmpty
+    column: Column
     """The column of the files that holds the label."""
 
     positive_value: Label
@@ -177,11 +216,12 @@ class Rollout(Section):
     min_requests: Annotated[int, Field(ge=1)] = 20
     """So many requests must the candidate have answered in a step; with fewer, the step is held."""
 
-    evidence_granularity: Duration = timedelta(minutes=1)
+    evidence_granularity: Annotated[Duration, _at_least(timedelta(seconds=1), "1s")] = timedelta(minutes=1)
     """The bucket width of the metrics. Azure offers one minute at the finest."""
 
-    bake: Duration = timedelta(0)
-    """So long the old deployment stays warm behind a candidate that has all the traffic, before it is archived."""
+    bake: Duration = timedelta(minutes=10)
+    """So long the old deployment stays warm behind a candidate that has all the traffic, before it is archived. Until then there
+    is a way back: as long as a step by default, for the last step is judged as well. 0s archives it at once."""
 
 
 class Schedules(Section):
@@ -203,7 +243,7 @@ class Model(Section):
     target: Target
     """What is predicted."""
 
-    id_columns: tuple[NonEmpty, ...] = ()
+    id_columns: tuple[IdColumn, ...] = ()
     """Columns that only tell rows apart: never features."""
 
     gates: Gates = Gates()
@@ -225,13 +265,13 @@ class Config(Section):
     version: Literal[1] = 1
     """The version of this schema."""
 
-    poll: Duration = timedelta(seconds=15)
+    poll: Annotated[Duration, _at_least(timedelta(milliseconds=100), "100ms")] = timedelta(seconds=15)
     """How often a running job or an updating endpoint is looked at again. Events come first; this is the net below them."""
 
     data_assets: dict[AssetName, DataAsset] = Field(min_length=1)
     """What is watched, by name: the name of the Azure ML data asset."""
 
-    models: dict[AssetName, Model] = {}
+    models: dict[ModelName, Model] = {}
     """What is trained and served, by name: the name of the Azure ML model."""
 
     def asset_of(self, container: str, path: str) -> str | None:

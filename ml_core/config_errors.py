@@ -33,6 +33,9 @@ _WHO_REFUSES = {
     "data_assets.container": "a container name that Azure accepts: 3 to 63 lower-case letters, digits and single hyphens",
     "endpoint.name": "an endpoint name that Azure accepts: 3 to 32 letters, digits and hyphens, starting with a letter",
 }
+_MODEL_NAME = (
+    "a model's name of letters, digits, '-' and '_', at most 200: its jobs are called after it, and they may not hold a '.'"
+)
 _ASSET_NAME = "a name that Azure accepts: letters, digits, '-', '_' and '.', starting with a letter or digit"
 
 
@@ -82,6 +85,8 @@ def _finding(location: YamlPath, details: Mapping[str, Any], schema: type[BaseMo
 
 
 def _name_rule(path: YamlPath) -> str:
+    if len(path) == 2 and path[0] == "models":
+        return _MODEL_NAME
     ends = (f"{path[0]}.{path[-1]}", ".".join(map(str, path[-2:])))
     return next((rule for end in ends if (rule := _WHO_REFUSES.get(end))), _ASSET_NAME)
 

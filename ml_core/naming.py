@@ -15,6 +15,7 @@ SLOTS = ("blue", "green")
 # Azure ML: letters, digits, '-' and '_', starting with a letter or digit; a job's name may have 255 characters.
 _NOT_IN_A_JOB_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_JOB_NAME = 255
+_MODEL_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def unquoted(etag: str) -> str:
@@ -33,9 +34,25 @@ def data_version(blobs: Iterable[tuple[str, str, int]]) -> str:
 
 
 def training_job(model: str, version: str, cause: str) -> str:
-    """`train-<model>-<data version>`, with the cause behind it unless it is the data itself."""
+    """`train-<model>-<data version>`, with the cause behind it unless it is the data itself.
+
+    What Azure would not take of it is replaced or cut, and a fingerprint of the whole stands in for it: no two share a name.
+    """
     name = f"train-{model}-{version}" + ("" if cause == "data" else f"-{cause}")
-    return _NOT_IN_A_JOB_NAME.sub("-", name)[:_LONGEST_JOB_NAME]
+    accepted = _NOT_IN_A_JOB_NAME.sub("-", name)
+    if accepted == name and len(name) <= _LONGEST_JOB_NAME:
+        return name
+    return f"{accepted[: _LONGEST_JOB_NAME - 33]}-{fingerprint(model, version, cause)}"
+
+
+def is_job_name(text: str) -> bool:
+    """Whether Azure ML accepts it as the name of a job."""
+    return 0 < len(text) <= _LONGEST_JOB_NAME and not _NOT_IN_A_JOB_NAME.search(text)
+
+
+def is_model_version(text: str) -> bool:
+    """Whether it is a version as the pipeline registers them: 1, 2, … without leading zeros, in ASCII digits."""
+    return _MODEL_VERSION.fullmatch(text) is not None
 
 
 def idle_slot(stable: str | None) -> str:

@@ -7,6 +7,11 @@ from typing import Any
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, wake
 from ml_core.services import Services
 
+LEFT_BEHIND = (
+    "no model of the configuration serves at this endpoint any more: it keeps the traffic and the deployments it had; "
+    "put the model back to go on, or delete the endpoint"
+)
+
 
 def sweep(services: Services) -> None:
     """Wake every key of the configuration: a lost event, message or tick costs minutes then, not data."""
@@ -15,11 +20,18 @@ def sweep(services: Services) -> None:
 
 
 def status(services: Services) -> dict[str, Any]:
-    """`{kind: {key: {"state", "answer", "at"}}}` for every key of the configuration; None for one never looked at."""
+    """`{kind: {key: {"state", "answer", "at", "decision"}}}` for every key of the configuration; None for one never looked at.
+
+    A rollout whose model was taken out of the configuration is shown too, with a `note`: nobody moves it any more.
+    """
     found: dict[str, Any] = {DATA_ASSETS: {}, MODELS: {}, ROLLOUTS: {}}
     for kind, key in _keys(services):
         entry = services.ledger.get(f"{kind}/{key}.json")
         found[kind][key] = entry.value if entry else None
+    for entry in services.ledger.list(f"{ROLLOUTS}/"):
+        endpoint = entry.key.removeprefix(f"{ROLLOUTS}/").removesuffix(".json")
+        if endpoint not in found[ROLLOUTS]:
+            found[ROLLOUTS][endpoint] = {**entry.value, "note": LEFT_BEHIND}
     return found
 
 

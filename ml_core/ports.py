@@ -169,6 +169,10 @@ class Ledger(Protocol):
         """Write it if nobody has; False when somebody has. The claim of a thing that happens once."""
         ...
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that start so, in order, without their documents."""
+        ...
+
     def list(self, prefix: str) -> Iterator[Entry]:
         """The documents whose key starts so, by key."""
         ...
@@ -196,7 +200,8 @@ class Workspace(Protocol):
     def model(self, name: str, version: str) -> ModelVersion | None: ...
 
     def model_of_job(self, name: str, job: str) -> ModelVersion | None:
-        """The version of a model whose tag `job` is this job; the newest, should there be several."""
+        """The version of a model whose tag `job` is this job; the newest, should there be several. Versions that are no numbers
+        are nobody's: the pipeline counts 1, 2, …"""
         ...
 
     def endpoint(self, name: str) -> EndpointState | None: ...

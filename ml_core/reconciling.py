@@ -1,14 +1,16 @@
 """The loop that every capability shares: observe the world afresh, decide, take one step, keep the decision, look again.
 
 Kill it anywhere: the next tick sees where the world stands and goes on. Decisions are replayable, because `decide` is pure and
-is kept with everything it saw.
+is kept with everything it saw. Those that were taken form a chain: the key's document names the last one, and each the one
+before it (`follows`). A decision is kept before it is taken, so that none is taken that is not kept; one whose tick then lost the
+race for the document, or died, is not on the chain.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
@@ -20,9 +22,13 @@ from ml_core.ports import Entry, Ledger
 from ml_core.services import Services
 
 DATA_ASSETS, MODELS, ROLLOUTS = "data-assets", "models", "rollouts"
+# The ledger's folder of training jobs that are ours.
+JOBS = "training-jobs"
 
 # After a lost race the winner needs a moment to finish its step.
 _AFTER_A_CONFLICT = timedelta(seconds=2)
+# Storage queues hide a message for seven days at most. A look that comes too early only decides to wait again.
+_LONGEST_DELAY = timedelta(hours=1)
 
 
 class Action(Protocol):
@@ -60,8 +66,8 @@ class Rules(Generic[S, O, A]):
     evolve: Callable[[S, A, datetime], S]
     """The state after the action was taken."""
 
-    refuse: Callable[[S, A, str], S]
-    """The state after Azure refused the action for good, with its error: it must not be tried again."""
+    refuse: Callable[[S, A, str, datetime], S]
+    """The state after Azure refused the action for good, with its error: it must not be tried again at once."""
 
     commit_first: bool
     """Whether the state is written before the step is taken. Then of two ticks at the same time the loser does not act at all;
@@ -75,24 +81,46 @@ def tick(
     path = f"{rules.kind}/{key}.json"
     entry = services.ledger.get(path)
     state: S = from_document(rules.state, entry.value["state"]) if entry else rules.state()
-    observation, now = observe(state), services.now()
+    now = services.now()
+    try:
+        observation = observe(state)
+    except PermanentError as error:
+        # Nothing is decided and nothing forgotten; the sweep looks again, when somebody may have corrected it.
+        _commit(services.ledger, path, entry, _Tick(state, {"kind": "not observed", "reason": str(error)}, now))
+        return None
     action = rules.decide(state, observation, now)
-    answer = {"kind": action.kind, "reason": action.reason}
-    after = rules.evolve(state, action, now)
+    taken = _Tick(rules.evolve(state, action, now), {"kind": action.kind, "reason": action.reason}, now)
     # Waiting is asked for many times and answered alike: the same answer is kept once.
-    if entry is None or answer != entry.value["answer"] or after != state:
-        _keep_decision(rules, key, services.ledger, state, observation, now, action)
+    if entry is None or taken.answer != entry.value["answer"] or taken.state != state:
+        decision = {
+            "state": to_document(state),
+            "observation": to_document(observation),
+            "now": now.isoformat(),
+            "action": to_document(action),
+            "follows": entry.value.get("decision") if entry else None,
+        }
+        taken = replace(taken, decision=_keep(services.ledger, f"decisions/{rules.kind}/{key}", now, decision))
     if rules.commit_first:
-        entry = _commit(services.ledger, path, entry, after, answer, now)
+        entry = _commit(services.ledger, path, entry, taken)
     try:
         act(action)
     except PermanentError as error:
-        refused = rules.refuse(state, action, str(error))
-        _commit(services.ledger, path, entry, refused, {"kind": "refused", "reason": str(error)}, now)
+        answer = {"kind": "refused", "reason": str(error)}
+        refused = replace(taken, state=rules.refuse(state, action, str(error), now), answer=answer)
+        _commit(services.ledger, path, entry, refused)
         return None
     if not rules.commit_first:
-        _commit(services.ledger, path, entry, after, answer, now)
+        _commit(services.ledger, path, entry, taken)
     return action.look_again_in
+
+
+def decisions_taken(ledger: Ledger, kind: str, key: str) -> Iterator[Entry]:
+    """The decisions of a key that were taken, newest first."""
+    document = ledger.get(f"{kind}/{key}.json")
+    name = document.value["decision"] if document else None
+    while name and (entry := ledger.get(name)):
+        yield entry
+        name = entry.value["follows"]
 
 
 def replay(rules: Rules[S, O, A], decision: Mapping[str, Any]) -> A:
@@ -110,14 +138,14 @@ def handle(services: Services, kind: str, message: str, reconcile: Callable[[Ser
     token (events, the sweep) are always worked off.
     """
     key, token = _read(services, kind, message)
-    if not key or (token and token != _expected_token(services.ledger, kind, key)):
+    if not key or (token and token not in _expected_tokens(services.ledger, kind, key)):
         return
     try:
         look_again_in = reconcile(services, key)
     except Conflict:
         look_again_in = _AFTER_A_CONFLICT
     if look_again_in is not None:
-        _schedule_look(services, kind, key, look_again_in)
+        _schedule_look(services, kind, key, look_again_in, handled=token)
 
 
 def wake(services: Services, kind: str, key: str) -> None:
@@ -125,20 +153,27 @@ def wake(services: Services, kind: str, key: str) -> None:
     services.queue.enqueue(kind, json.dumps({"key": key}))
 
 
-def _keep_decision(rules: Rules[S, O, A], key: str, ledger: Ledger, state: S, observation: O, now: datetime, action: A) -> None:
-    decision = {
-        "state": to_document(state),
-        "observation": to_document(observation),
-        "now": now.isoformat(),
-        "action": to_document(action),
-    }
+@dataclass(frozen=True)
+class _Tick:
+    """What a key's document says after a tick. No decision: the one before still holds."""
+
+    state: object
+    answer: dict[str, str]
+    now: datetime
+    decision: str | None = None
+
+
+def _keep(ledger: Ledger, folder: str, now: datetime, decision: Mapping[str, Any]) -> str:
+    """Keep a decision under a name of its own; return the name."""
     number = 0
-    while not ledger.claim(f"decisions/{rules.kind}/{key}/{time_name(now)}-{number}.json", decision):
+    while not ledger.claim(name := f"{folder}/{time_name(now)}-{number}.json", decision):
         number += 1
+    return name
 
 
-def _commit(ledger: Ledger, path: str, entry: Entry | None, state: object, answer: dict[str, str], now: datetime) -> Entry:
-    value = {"state": to_document(state), "answer": answer, "at": now.isoformat()}
+def _commit(ledger: Ledger, path: str, entry: Entry | None, tick: _Tick) -> Entry:
+    decision = tick.decision or (entry.value.get("decision") if entry else None)
+    value = {"state": to_document(tick.state), "answer": tick.answer, "at": tick.now.isoformat(), "decision": decision}
     if entry and {**entry.value, "at": None} == {**value, "at": None}:
         return entry
     return Entry(path, value, ledger.put(path, value, etag=entry.etag if entry else None))
@@ -155,14 +190,18 @@ def _read(services: Services, kind: str, message: str) -> tuple[str, str]:
         return "", ""
 
 
-def _expected_token(ledger: Ledger, kind: str, key: str) -> str:
+def _expected_tokens(ledger: Ledger, kind: str, key: str) -> tuple[str, ...]:
+    """The token of the look to come, and of the one that asked for it: should it have died before the queue had the next one,
+    it is delivered again and must not count as overtaken."""
     entry = ledger.get(f"looks/{kind}/{key}.json")
-    return str(entry.value["look"]) if entry else ""
+    return (str(entry.value["look"]), str(entry.value["handled"])) if entry else ()
 
 
-def _schedule_look(services: Services, kind: str, key: str, delay: timedelta) -> None:
+def _schedule_look(services: Services, kind: str, key: str, delay: timedelta, *, handled: str) -> None:
+    delay = min(delay, _LONGEST_DELAY)
     at = services.now() + delay
     token = f"{time_name(at)}-{uuid4().hex[:8]}"  # two looks may be due at the same time
     # The token first: a message that overtakes it would be dropped as overtaken.
-    services.ledger.overwrite(f"looks/{kind}/{key}.json", {"look": token, "at": at.isoformat()})
+    note = {"look": token, "handled": handled, "at": at.isoformat()}
+    services.ledger.overwrite(f"looks/{kind}/{key}.json", note)
     services.queue.enqueue(kind, json.dumps({"key": key, "look": token}), delay=delay)

@@ -6,6 +6,7 @@ Not faked: the decisions, the reconcilers, the names, the documents. `tests/cont
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -67,8 +68,11 @@ class FakeLedger:
         self._write(key, value)
         return True
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        yield from sorted(key for key in self.entries if key.startswith(prefix))
+
     def list(self, prefix: str) -> Iterator[Entry]:
-        for key in sorted(key for key in self.entries if key.startswith(prefix)):
+        for key in self.keys(prefix):
             yield self.entries[key]
 
     def _write(self, key: str, value: Mapping[str, Any]) -> str:
@@ -171,7 +175,15 @@ class FakeWorkspace:
         return next((model for model in self.models.get(name, []) if model.version == version), None)
 
     def model_of_job(self, name: str, job: str) -> ModelVersion | None:
-        return next((model for model in reversed(self.models.get(name, [])) if model.tags.get("job") == job), None)
+        return max(
+            (
+                one
+                for one in self.models.get(name, [])
+                if one.tags.get("job") == job and re.fullmatch("[1-9][0-9]{0,8}", one.version)
+            ),
+            key=lambda one: int(one.version),
+            default=None,
+        )
 
     def endpoint(self, name: str) -> EndpointState | None:
         self._settle(name)
@@ -248,7 +260,7 @@ class FakeWorkspace:
 
 @dataclass
 class FakeEvidence:
-    """Requests that a deployment answered, as (endpoint, deployment, time, status). What stands behind a 424 is the status here."""
+    """Requests that a deployment answered, as (endpoint, deployment, time, status); for a 424 what stands behind it."""
 
     requests: list[tuple[str, str, datetime, int]] = field(default_factory=list)
     broken: bool = False

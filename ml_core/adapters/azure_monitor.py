@@ -68,8 +68,8 @@ class AzureMonitorEvidence:
         failed = sum(count for status, count in of_endpoint.items() if status >= 400) - refused
         return Answered(of_endpoint.total() - refused, failed, refused=refused)
 
-    def _requests(self, endpoint: str, asked: str, span: Mapping[str, str], minutes: float) -> Counter[int]:
-        """Requests by the last dimension of the filter. The metric is a rate: requests are the rate times the bucket's minutes."""
+    def _requests(self, endpoint: str, asked: str, span: Mapping[str, Any], minutes: float) -> Counter[int]:
+        """Requests by the filter's last dimension. The metric is a rate: requests are the rate times a bucket's minutes."""
         answer: Any = self._client.metrics.list(
             f"{self._workspace_id}/onlineEndpoints/{endpoint}".lstrip("/"),
             metricnames=METRIC,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, word
+from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, reason_in_log, word
 from ml_core.adapters.failures import told_as
 from ml_core.adapters.scoring import score_by
-from ml_core.ports import DeploymentSpec, EndpointState, JobState, ModelVersion, TrainingJob
+from ml_core.naming import is_model_version
+from ml_core.ports import DeploymentSpec, DeploymentState, EndpointState, JobState, ModelVersion, TrainingJob
 from ml_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 # The SDK would fetch MLTable's JSON schema from the internet to check a file that we wrote ourselves, and wait for a network
 # that a locked-down function app does not have. An address that cannot be parsed ends that at once, and the check is skipped.
 _NO_SCHEMA = "http://["
+_STANDARD_OUTPUT = threading.Lock()
+# Of a failed deployment's log. The server starts again after a failure and says much while it does: the reason is further up.
+_LOG_LINES = 300
 
 
 class AzureMLWorkspace:
@@ -102,7 +108,9 @@ class AzureMLWorkspace:
         from azure.ai.ml.exceptions import JobException
 
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            # The stream prints, too. Standard output belongs to the process: of two threads that take it and give it back at
+            # the same time, one would give back the other's.
+            with _STANDARD_OUTPUT, contextlib.redirect_stdout(io.StringIO()):
                 self._client.jobs.stream(name)
         except JobException as error:
             return str(error)
@@ -117,9 +125,9 @@ class AzureMLWorkspace:
     def model_of_job(self, name: str, job: str) -> ModelVersion | None:
         with told_as(f"list the versions of the model {name}"):
             listed = self._found(lambda: list(self._client.models.list(name))) or []
-            versions = [found for model in listed if (found := model_version(model)) and found.tags.get("job") == job]
-        # As numbers: as text, 9 would be newer than 10.
-        return max(versions, key=lambda found: int(found.version) if found.version.isdecimal() else -1, default=None)
+            found = [version for model in listed if (version := model_version(model)) and version.tags.get("job") == job]
+        # As numbers: as text, 9 would be newer than 10. What is no number was not registered by the job.
+        return max((one for one in found if is_model_version(one.version)), key=lambda one: int(one.version), default=None)
 
     # ---- endpoints ----------------------------------------------------------------------------------------------------
     # The SDK's pollers are dropped: their threads end by themselves, and what became of an operation is read at the next tick.
@@ -129,9 +137,21 @@ class AzureMLWorkspace:
             endpoint = self._found(lambda: self._client.online_endpoints.get(name))
             if endpoint is None:
                 return None
-            deployments = [deployment_state(found) for found in self._client.online_deployments.list(name)]
+            deployments = [self._with_logs(name, deployment_state(found)) for found in self._client.online_deployments.list(name)]
             traffic = {slot: int(weight) for slot, weight in (endpoint.traffic or {}).items()}
             return EndpointState(name, word(endpoint.provisioning_state), traffic, {state.name: state for state in deployments})
+
+    def _with_logs(self, endpoint: str, deployment: DeploymentState) -> DeploymentState:
+        """Why a deployment failed: Azure's answer does not say, and the end of its container's log usually does."""
+        from azure.core.exceptions import AzureError
+
+        if deployment.provisioning_state.lower() != "failed":
+            return deployment
+        try:
+            log = str(self._client.online_deployments.get_logs(deployment.name, endpoint, lines=_LOG_LINES))
+        except AzureError as error:
+            log = f"its log cannot be read: {error}"
+        return replace(deployment, error=reason_in_log(log))
 
     def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
         from azure.ai.ml.entities import ManagedOnlineEndpoint

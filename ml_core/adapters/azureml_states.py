@@ -10,6 +10,9 @@ from ml_core.ports import DeploymentState, ModelVersion
 
 _MODEL_ID = re.compile(r"(?:/models/|^azureml:)(?P<name>[^/:]+)(?:/versions/|:)(?P<version>[^/:]+)$", re.IGNORECASE)
 
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
+_LINES, _CHARACTERS = 20, 4000
+
 
 def model_version(model: Any) -> ModelVersion | None:
     """A `Model` entity, or None for None."""
@@ -25,6 +28,14 @@ def deployment_state(deployment: Any) -> DeploymentState:
     if found:
         model = f"{found['name']}:{found['version']}"
     return DeploymentState(str(deployment.name), model, word(deployment.provisioning_state))
+
+
+def reason_in_log(log: str) -> str:
+    """At most 20 lines of a failed deployment's log: those before the last exception that it tells, or else its end."""
+    lines = log.strip().splitlines()
+    raised = [number for number, line in enumerate(lines, start=1) if _EXCEPTION.match(line)]
+    end = raised[-1] if raised else len(lines)
+    return "\n".join(lines[max(0, end - _LINES) : end])[-_CHARACTERS:]
 
 
 def job_error(told: str, job: Any) -> str:

@@ -65,15 +65,14 @@ class BlobLedger:
             return False
         return True
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def keys(self, prefix: str) -> Iterator[str]:
         from azure.core.exceptions import ResourceNotFoundError
 
-        with told_as(f"list {prefix} of the ledger"):
-            try:
-                names = list(self._container.list_blob_names(name_starts_with=prefix))
-            except ResourceNotFoundError:
-                names = []
-        for name in names:
+        with told_as(f"list {prefix} of the ledger"), suppress(ResourceNotFoundError):
+            yield from list(self._container.list_blob_names(name_starts_with=prefix))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        for name in self.keys(prefix):
             entry = self.get(name)
             if entry is not None:
                 yield entry

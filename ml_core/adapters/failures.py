@@ -26,7 +26,10 @@ def _translated(what: str, error: Exception) -> TidegateError:
     if isinstance(error, ServiceRequestError | ServiceResponseError):
         return TemporaryError(f"{told}. The service cannot be reached; it is tried again.")
     if not isinstance(error, HttpResponseError):
-        # azure-ai-ml raises its own errors, without a status, for input that it refuses itself.
+        # azure-ai-ml raises its own errors, without a status, for input that it refuses itself, and around others' errors too.
+        behind = _behind(error)
+        if behind is not None and isinstance(answer := _translated(what, behind), TemporaryError):
+            return TemporaryError(f"{told}. It is tried again, since behind it is: {answer}")
         ours = type(error).__module__.startswith("azure.ai.ml")
         return PermanentError(f"{told}. Correct the input.") if ours else TemporaryError(f"{told}. It is tried again.")
     status = error.status_code
@@ -38,6 +41,20 @@ def _translated(what: str, error: Exception) -> TidegateError:
     if status is None or status in (408, 429) or status >= 500:
         return TemporaryError(f"{told} (status {status}). It is tried again.")
     return PermanentError(f"{told} (status {status}). Trying again cannot help; correct what is named.")
+
+
+def _behind(error: BaseException) -> Exception | None:
+    """The nearest error of the service or of the network that led to this one."""
+    from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+    seen: set[int] = set()
+    cause = error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, HttpResponseError | ServiceRequestError | ServiceResponseError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,6 +10,18 @@ from typing import Literal
 from ml_core.naming import data_version
 from ml_core.ports import Blob
 from ml_core.reconciling import DATA_ASSETS, Rules
+
+# What made Azure refuse a version (a name, a policy, a missing datastore) is corrected by people, and not within minutes.
+RETRY_A_REFUSED_ONE_AFTER = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A version that Azure refused for good, as things stood then."""
+
+    version: str
+    reason: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -24,16 +37,17 @@ class State:
     changed_at: datetime | None = None
     """When the blobs last became others, as far as it was seen."""
 
-    refused: str = ""
-    """A version that Azure refused for good."""
+    refused: Refusal | None = None
+    """The last refusal. The sweep has the same files tried again after a while; other files are tried at once."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The asset's blobs as they are now, and its window."""
+    """The asset's blobs as they are now, and its window. `known`: these very blobs have been a version before."""
 
     blobs: tuple[Blob, ...]
     quiet_period: timedelta
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,20 +89,33 @@ Action = Rest | KeepOpen | Register
 
 def decide(state: State, observation: Observation, now: datetime) -> Action:
     """Close the window when what is there has stopped changing; the version is named by what is there."""
-    blobs = tuple(sorted((blob for blob in observation.blobs if blob.size > 0), key=lambda blob: blob.url))
+    blobs = held(observation.blobs)
     if not blobs:
         return Rest("there is no file that is not empty")
-    version = data_version((blob.url, blob.etag, blob.size) for blob in blobs)
+    version = version_of(blobs)
     if version == state.registered:
         return Rest(f"the files are those of version {version}")
-    if version == state.refused:
-        return Rest(f"version {version} was refused for good; other files will make another version")
+    if state.refused and state.refused.version == version and now - state.refused.at < RETRY_A_REFUSED_ONE_AFTER:
+        again_at = state.refused.at + RETRY_A_REFUSED_ONE_AFTER
+        return Rest(f"version {version} was refused; tried again after {again_at:%H:%M}: {state.refused.reason}")
     changed_at = state.changed_at if version == state.pending and state.changed_at else _changed_at(state, blobs, now)
     remaining = changed_at + observation.quiet_period - now
     if remaining > timedelta(0):
         return KeepOpen(version, changed_at, f"the files last changed at {changed_at:%H:%M:%S}; waiting for more", remaining)
     left_out = tuple(blob.path for blob in observation.blobs if blob.size == 0)
-    return Register(version, changed_at, blobs, left_out, f"{len(blobs)} files have not changed for {now - changed_at}")
+    again = f"; they are those of the earlier version {version} again" if observation.known else ""
+    reason = f"{len(blobs)} files have not changed for {now - changed_at}{again}"
+    return Register(version, changed_at, blobs, left_out, reason)
+
+
+def held(blobs: Iterable[Blob]) -> tuple[Blob, ...]:
+    """The blobs that a version of these would hold: those that are not empty, by url."""
+    return tuple(sorted((blob for blob in blobs if blob.size > 0), key=lambda blob: blob.url))
+
+
+def version_of(blobs: Iterable[Blob]) -> str:
+    """The name of the version that holds these blobs."""
+    return data_version((blob.url, blob.etag, blob.size) for blob in blobs)
 
 
 def evolve(state: State, action: Action, _now: datetime) -> State:
@@ -101,9 +128,9 @@ def evolve(state: State, action: Action, _now: datetime) -> State:
     return replace(state, pending="")
 
 
-def refuse(state: State, action: Action, _error: str) -> State:
-    """Azure refused this version: the same files would be refused again."""
-    return replace(state, refused=action.version) if isinstance(action, Register) else state
+def refuse(state: State, action: Action, error: str, now: datetime) -> State:
+    """Azure refused this version: the same files would be refused again, until somebody has corrected something."""
+    return replace(state, refused=Refusal(action.version, error, now)) if isinstance(action, Register) else state
 
 
 def _changed_at(state: State, blobs: tuple[Blob, ...], now: datetime) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from ml_core.ingestion.decide import RULES, Action, Observation, Register, State
+from ml_core.ingestion.decide import RULES, Action, Observation, Register, State, held, version_of
 from ml_core.ingestion.manifest import version_folder
 from ml_core.reconciling import DATA_ASSETS, MODELS, handle, tick, wake
 from ml_core.services import Services
@@ -32,8 +32,9 @@ def registered_version(services: Services, name: str) -> str:
 def _observe(services: Services, name: str, _state: State) -> Observation:
     asset = services.config.data_assets[name]
     blobs = services.containers.blobs(asset.container, asset.prefix)
-    held = tuple(blob for blob in blobs if asset.holds(asset.container, blob.path))
-    return Observation(held, asset.window.quiet_period)
+    ours = tuple(blob for blob in blobs if asset.holds(asset.container, blob.path))
+    known = services.ledger.get(f"data-versions/{name}/{version_of(held(ours))}.json") is not None
+    return Observation(ours, asset.window.quiet_period, known)
 
 
 def _act(services: Services, name: str, action: Action) -> None:

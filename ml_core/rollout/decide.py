@@ -19,6 +19,7 @@ from ml_core.naming import idle_slot
 from ml_core.ports import DeploymentState, EndpointState
 from ml_core.reconciling import ROLLOUTS, Rules
 from ml_core.rollout.judge import Verdict, judge
+from ml_core.rollout.provenance import objection
 from ml_core.rollout.values import (
     Action,
     Begin,
@@ -28,6 +29,7 @@ from ml_core.rollout.values import (
     Hold,
     Observation,
     Phase,
+    Refuse,
     Rest,
     Rollout,
     Settle,
@@ -71,24 +73,39 @@ def evolve(state: State, action: Action, now: datetime) -> State:
         return replace(state, active=replace(shifted, reason=action.reason))
     if isinstance(action, DeleteDeployment) and active is not None:
         return replace(state, active=replace(active, phase=Phase.ARCHIVING))
+    if isinstance(action, Refuse):
+        refused = {**state.refused, action.version: action.reason}
+        return replace(state, outcome="refused", reason=action.reason, refused=refused)
     if isinstance(action, Settle):
-        return State(settled=int(action.rollout.version), outcome=action.outcome, reason=action.reason)
+        return _settled(state, action.rollout.version, action.outcome, action.reason)
     return state
 
 
-def refuse(state: State, action: Action, error: str) -> State:
+def refuse(state: State, action: Action, error: str, _now: datetime) -> State:
     """Azure refused a step for good: the rollout is over, and the traffic stays as the endpoint has it."""
     version = state.active.version if state.active else action.version if isinstance(action, Begin) else None
     if version is None:
         return replace(state, outcome="refused", reason=error)
-    return State(settled=int(version), outcome="refused", reason=error)
+    return _settled(state, version, "refused", error)
+
+
+def _settled(state: State, version: str, outcome: str, reason: str) -> State:
+    newer = {refused: why for refused, why in state.refused.items() if int(refused) > int(version)}
+    return State(settled=int(version), outcome=outcome, reason=reason, refused=newer)
 
 
 def _next_rollout(observation: Observation) -> Action:
     """Begin with the newest version that was asked for. A version that comes meanwhile waits for the end of this one."""
     if observation.requested is None:
         return Rest("no newer version was asked for")
-    model, version = observation.requested.name, observation.requested.version
+    model, version, job = observation.requested.name, observation.requested.version, observation.origin.job
+    if against := objection(observation.requested, observation.origin):
+        return Refuse(version, against)
+    if job is None or not job.completed:
+        # Its last step registers the model, and may fail after that.
+        return Hold(
+            f"{model}:{version} is registered; its job {job.name if job else ''} has not completed", observation.rules.poll
+        )
     traffic = weights(observation.endpoint.traffic) if observation.endpoint else {}
     deployments = observation.endpoint.deployments if observation.endpoint else {}
     if traffic and list(traffic.values()) != [100]:

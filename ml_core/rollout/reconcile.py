@@ -7,9 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ml_core.errors import PermanentError
+from ml_core.naming import is_job_name
 from ml_core.ports import DeploymentSpec, EndpointState, Evidence, ModelVersion
-from ml_core.reconciling import ROLLOUTS, handle, tick
+from ml_core.reconciling import JOBS, ROLLOUTS, handle, tick
 from ml_core.rollout.decide import RULES
+from ml_core.rollout.provenance import Origin
 from ml_core.rollout.request import requested_versions
 from ml_core.rollout.values import (
     Action,
@@ -46,7 +48,7 @@ def reconcile(services: Services, endpoint: str) -> timedelta | None:
 
 def _observe(services: Services, endpoint: str, model: str, state: State) -> Observation:
     rules = _rules(services.config, model)
-    requested = None if state.active else _requested(services, endpoint, model, state.settled)
+    requested = None if state.active else _requested(services, endpoint, model, state)
     if state.active is None and requested is None:
         return Observation(rules)  # at rest: no need to ask Azure for the endpoint
     seen = services.workspace.endpoint(endpoint)
@@ -54,15 +56,25 @@ def _observe(services: Services, endpoint: str, model: str, state: State) -> Obs
         rules=rules,
         endpoint=seen,
         requested=requested,
+        origin=_origin(services, requested) if requested else Origin(),
         smoke=_smoke_test(services, endpoint, state.active, seen) if state.active and seen else None,
         evidence=_evidence(services, endpoint, model, state.active) if state.active else None,
     )
 
 
-def _requested(services: Services, endpoint: str, model: str, settled: int) -> ModelVersion | None:
+def _requested(services: Services, endpoint: str, model: str, state: State) -> ModelVersion | None:
     """The newest version asked for that exists. A forged or mistaken event asks for one that does not."""
-    versions = requested_versions(services, endpoint, above=settled)
+    versions = [
+        version for version in requested_versions(services, endpoint, above=state.settled) if version not in state.refused
+    ]
     return next((found for version in versions if (found := services.workspace.model(model, version))), None)
+
+
+def _origin(services: Services, version: ModelVersion) -> Origin:
+    """What the ledger and the workspace know of the job that a version names. The name is somebody's word: it may be anything."""
+    job = version.tags.get("job", "")
+    noted = services.ledger.get(f"{JOBS}/{job}.json") if is_job_name(job) else None
+    return Origin(noted.value, services.workspace.job(job)) if noted else Origin()
 
 
 def _smoke_test(services: Services, endpoint: str, rollout: Rollout, seen: EndpointState) -> SmokeTest | None:

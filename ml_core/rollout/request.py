@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_core import intake
 from ml_core.events import Event, Ignored, ModelRegistered
+from ml_core.naming import is_model_version
 from ml_core.reconciling import ROLLOUTS, wake
 from ml_core.services import Services
 
@@ -20,9 +21,11 @@ def on_model_registered(services: Services, event: Event) -> Ignored | None:
     model = services.config.models.get(event.model)
     if model is None:
         return Ignored(event.event_id, type(event).__name__, f"no model of the configuration is called {event.model!r}")
-    if not event.version.isdecimal():
+    if not is_model_version(event.version):
         return Ignored(
-            event.event_id, type(event).__name__, f"version {event.version!r} is no whole number, so none of the pipeline's"
+            event.event_id,
+            type(event).__name__,
+            f"version {event.version!r} is no whole number of at most nine digits, so none of the pipeline's",
         )
     request_rollout(services, model.endpoint.name, event.model, event.version)
     return None
@@ -37,5 +40,7 @@ def request_rollout(services: Services, endpoint: str, model: str, version: str)
 
 def requested_versions(services: Services, endpoint: str, *, above: int) -> list[str]:
     """The versions asked for that are newer than `above`, newest first. Versions are numbers: 10 is newer than 9."""
-    versions = [str(entry.value["version"]) for entry in services.ledger.list(f"rollout-requests/{endpoint}/")]
-    return sorted((version for version in versions if int(version) > above), key=int, reverse=True)
+    # Names only: every request that was ever made is there, and a listing has a thousand names for one document's price.
+    names = services.ledger.keys(f"rollout-requests/{endpoint}/")
+    versions = [name.rsplit("/", 1)[1].removesuffix(".json") for name in names]
+    return sorted((version for version in versions if is_model_version(version) and int(version) > above), key=int, reverse=True)

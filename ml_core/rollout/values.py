@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Literal
 
 from ml_core.ports import EndpointState, Evidence, ModelVersion
+from ml_core.rollout.provenance import Origin
 
 
 class Phase(Enum):
@@ -50,6 +51,9 @@ class State:
 
     reason: str = ""
 
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Versions above the settled one that must not go live, and why. Older ones that were asked for may begin all the same."""
+
 
 @dataclass(frozen=True)
 class RolloutRules:
@@ -77,10 +81,13 @@ class Observation:
     rules: RolloutRules
     endpoint: EndpointState | None = None
     requested: ModelVersion | None = None
-    """The newest version asked for that is newer than the settled one and exists in the workspace."""
+    """The newest version asked for that is newer than the settled one, not refused, and exists in the workspace."""
 
     smoke: SmokeTest | None = None
     evidence: Evidence | None = None
+
+    origin: Origin = field(default_factory=Origin)
+    """Where the requested version comes from."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,17 @@ class Begin:
     reason: str
     look_again_in: timedelta = timedelta(0)
     kind: Literal["begin"] = "begin"
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """This version must not go live."""
+
+    version: str
+    reason: str
+    # Another version may have been asked for.
+    look_again_in: timedelta = timedelta(0)
+    kind: Literal["refuse"] = "refuse"
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,7 @@ class Settle:
     kind: Literal["settle"] = "settle"
 
 
-Action = Rest | Hold | Begin | CreateEndpoint | CreateDeployment | ShiftTraffic | DeleteDeployment | Settle
+Action = Rest | Hold | Begin | Refuse | CreateEndpoint | CreateDeployment | ShiftTraffic | DeleteDeployment | Settle
 
 
 def weights(traffic: Mapping[str, int]) -> dict[str, int]:

@@ -15,6 +15,9 @@ from ml_core.reconciling import MODELS, Rules
 
 # Listing models lags behind registering them; a job that registered nothing by then has not done its work.
 PATIENCE_FOR_THE_MODEL = timedelta(minutes=2)
+# What made Azure refuse a job (a missing cluster, a quota) is corrected by people, and not within minutes.
+RETRY_A_REFUSED_ONE_AFTER = timedelta(hours=1)
+REFUSED = "Refused"
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ Action = Rest | Submit | Follow | Conclude
 def decide(state: State, observation: Observation, now: datetime) -> Action:
     """Follow the running job to its end; only then look for what to train on next."""
     if state.running is not None:
-        return _follow(state.running, observation, now)
+        return _follow(state.running, state.last, observation, now)
     version = observation.data_version
     if not version:
         return Rest("there is no data version yet")
@@ -114,6 +117,11 @@ def decide(state: State, observation: Observation, now: datetime) -> Action:
         return _submit(observation, "data", f"{version} has not been trained on", now)
     if observation.request and observation.request != state.answered_request:
         return _submit(observation, observation.request, f"retraining was asked for: {observation.request}", now)
+    if state.last.status == REFUSED:
+        again_at = state.last.run.started_at + RETRY_A_REFUSED_ONE_AFTER
+        if now < again_at:
+            return Rest(f"{state.last.run.job} was refused; tried again after {again_at:%H:%M}: {state.last.error}")
+        return _submit(observation, state.last.run.cause, f"{state.last.run.job} was refused; perhaps it is corrected now", now)
     return Rest(f"{version} has been trained on: {state.last.status}")
 
 
@@ -129,11 +137,11 @@ def evolve(state: State, action: Action, _now: datetime) -> State:
     return state
 
 
-def refuse(state: State, action: Action, error: str) -> State:
-    """Azure refused the job: the same job would be refused again, so the run has ended before it began."""
+def refuse(state: State, action: Action, error: str, _now: datetime) -> State:
+    """Azure refused the job: the run has ended before it began. The sweep has it tried again after a while."""
     if isinstance(action, Submit):
         answered = evolve(state, action, action.run.started_at).answered_request
-        return State(running=None, last=Outcome(action.run, "Refused", error=error), answered_request=answered)
+        return State(running=None, last=Outcome(action.run, REFUSED, error=error), answered_request=answered)
     return state
 
 
@@ -142,7 +150,7 @@ def _submit(observation: Observation, cause: str, reason: str, now: datetime) ->
     return Submit(Run(job, observation.data_version, cause, now), reason, observation.poll)
 
 
-def _follow(run: Run, observation: Observation, now: datetime) -> Action:
+def _follow(run: Run, last: Outcome | None, observation: Observation, now: datetime) -> Action:
     job = observation.job
     if job is None:
         return Submit(run, f"{run.job} is not to be found in the workspace", observation.poll)
@@ -152,7 +160,13 @@ def _follow(run: Run, observation: Observation, now: datetime) -> Action:
         return Conclude(Outcome(run, job.status, error=job.error), f"{run.job} ended as {job.status}: {job.error}")
     if observation.registered is not None:
         version = observation.registered.version
-        return Conclude(Outcome(run, job.status, model_version=version), f"{run.job} registered version {version}")
+        reason = f"{run.job} registered version {version}"
+        if last and last.model_version and int(version) < int(last.model_version):
+            reason += (
+                f" some time ago: the data is that of {run.data_version} again, and a job runs once."
+                f" The newer version {last.model_version} stays; ask for a training to get a model of the older data"
+            )
+        return Conclude(Outcome(run, job.status, model_version=version), reason)
     completed_at = run.completed_at or now
     if now - completed_at < PATIENCE_FOR_THE_MODEL:
         waiting = replace(run, completed_at=completed_at)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ml_core.ingestion.reconcile import registered_version
 from ml_core.ports import TrainingJob
-from ml_core.reconciling import MODELS, handle, tick
+from ml_core.reconciling import JOBS, MODELS, handle, tick
 from ml_core.rollout.request import request_rollout
 from ml_core.services import Services
 from ml_core.training.decide import RULES, Action, Conclude, Observation, Run, State, Submit
@@ -45,6 +45,9 @@ def _observe(services: Services, name: str, state: State) -> Observation:
 def _act(services: Services, name: str, action: Action) -> None:
     model = services.config.models[name]
     if isinstance(action, Submit):
+        # Before the job, since its model may be announced before anything else is written: a rollout asks whose it is.
+        note = {"model": name, "data_version": action.run.data_version, "cause": action.run.cause}
+        services.ledger.claim(f"{JOBS}/{action.run.job}.json", note)
         services.workspace.submit_training(_training_job(name, model, action.run))
     elif isinstance(action, Conclude) and action.outcome.model_version:
         # Azure announces the model too (ModelRegistered), but not surely. Asking twice is asking once.

@@ -21,8 +21,14 @@ def newest_request(services: Services, model: str) -> str:
 def request_training(services: Services, model: str, cause: str) -> None:
     """Ask for a training for a cause that names itself (`schedule-20260131T0300`). Asking twice is asking once."""
     note = {"cause": cause, "at": services.now().isoformat()}
-    if services.ledger.claim(f"training-requests/{model}/{training_job(model, 'any', cause)}.json", note):
-        services.ledger.overwrite(f"training-requests/{model}.json", note)
+    path = f"training-requests/{model}/{training_job(model, 'any', cause)}.json"
+    if not services.ledger.claim(path, note):
+        first = services.ledger.get(path)
+        note = first.value if first else note
+    # Also when the claim is an old one: who made it may have died before this line. A later request is not undone.
+    newest = services.ledger.get(f"training-requests/{model}.json")
+    if newest is None or newest.value["at"] < note["at"]:
+        services.ledger.put(f"training-requests/{model}.json", note, etag=newest.etag if newest else None)
     wake(services, MODELS, model)
 
 

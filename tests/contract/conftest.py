@@ -72,6 +72,8 @@ class Place:
     account_url: str
     register_model: Callable[[ModelVersion], None]
     wait: Callable[[], None]
+    break_scoring: Callable[[str], None]
+    """From now on new deployments fail with this."""
 
     def until(self, happened: Callable[[], Any], *, within: float = 120) -> None:
         deadline = time.monotonic() + within
@@ -147,7 +149,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         clock = FakeClock()
         fake = FakeWorkspace(clock)
         yield Place(
-            fake, "https://account.blob.core.windows.net", fake.register_model, lambda: clock.advance(timedelta(minutes=1))
+            port=fake,
+            account_url="https://account.blob.core.windows.net",
+            register_model=fake.register_model,
+            wait=lambda: clock.advance(timedelta(minutes=1)),
+            break_scoring=lambda error: setattr(fake, "deployment_error", error),
         )
         return
     variables: dict[str, str] = request.getfixturevalue("azure_environment")
@@ -157,7 +163,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         account_url=variables["TIDEGATE_DATA__blobServiceUri"],
         register_model=lambda model: _register(client, model, tmp_path),
         wait=lambda: time.sleep(0.1),
+        break_scoring=lambda error: _break_scoring(tmp_path, error),
     )
+
+
+def _break_scoring(app: Path, error: str) -> None:
+    script = f"def init():\n    raise RuntimeError({error!r})\n\ndef run(raw):\n    return None\n"
+    (app / "components" / "score" / "score.py").write_text(script)
 
 
 def _real_workspace(variables: dict[str, str], app: Path) -> AzureMLWorkspace:

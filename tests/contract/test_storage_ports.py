@@ -17,6 +17,7 @@ Name = Callable[[str], str]
 def test_a_document_that_was_never_written_is_none(ledger: Ledger) -> None:
     assert ledger.get("models/none.json") is None
     assert list(ledger.list("models/")) == []
+    assert list(ledger.keys("models/")) == []
 
 
 def test_what_was_written_is_read_back_with_the_etag_of_the_write(ledger: Ledger) -> None:
@@ -64,6 +65,7 @@ def test_overwriting_asks_no_questions(ledger: Ledger) -> None:
 def test_a_listing_holds_what_begins_so_in_the_order_of_keys(ledger: Ledger) -> None:
     for key in ("x/b.json", "x/a.json", "y/a.json"):
         ledger.claim(key, {"key": key})
+    assert list(ledger.keys("x/")) == ["x/a.json", "x/b.json"]
     assert [(entry.key, entry.value["key"]) for entry in ledger.list("x/")] == [("x/a.json",) * 2, ("x/b.json",) * 2]
 
 

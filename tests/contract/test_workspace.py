@@ -148,6 +148,29 @@ def test_a_deployment_of_a_model_that_does_not_exist_is_refused_for_good(place: 
         place.port.create_deployment(spec(endpoint, "blue", name("model")))
 
 
+def test_a_deployment_that_fails_says_why_in_a_few_lines(place: Place, name: Name) -> None:
+    endpoint, model = name("line"), name("model")
+    place.register_model(ModelVersion(model, "1"))
+    place.port.create_endpoint(endpoint, {})
+    place.until(settled(place, endpoint))
+    place.break_scoring("no module named xgboost")
+    place.port.create_deployment(spec(endpoint, "blue", model))
+    place.until(settled(place, endpoint))
+    failed = endpoint_of(place, endpoint).deployments["blue"]
+    assert failed.provisioning_state == "Failed"
+    assert "no module named xgboost" in failed.error
+    assert len(failed.error.splitlines()) <= 20
+
+
+def test_a_version_that_is_no_number_is_no_model_of_a_job(place: Place, name: Name) -> None:
+    model = name("model")
+    for version in ("3", "v4", "007"):
+        place.register_model(ModelVersion(model, version, {"job": "train-a"}))
+    found = place.port.model_of_job(model, "train-a")
+    assert found is not None
+    assert found.version == "3"
+
+
 def test_a_deployment_at_zero_percent_scores_when_it_is_pinned(place: Place, name: Name) -> None:
     endpoint, model = name("line"), name("model")
     place.register_model(ModelVersion(model, "1"))

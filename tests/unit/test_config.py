@@ -123,6 +123,36 @@ MISTAKES = [
         "t.yaml:7: data_assets.our customers: found 'our customers', "
         "expected a name that Azure accepts: letters, digits, '-', '_' and '.', starting with a letter or digit.",
     ),
+    (
+        "  delay:\n",
+        "  delay.v2:\n",
+        "t.yaml:10: models.delay.v2: found 'delay.v2', expected a model's name of letters, digits, '-' and '_', at most 200: "
+        "its jobs are called after it, and they may not hold a '.'.",
+    ),
+    (
+        "column: late",
+        "column: it's late",
+        't.yaml:13: models.delay.target.column: found "it\'s late", '
+        "expected text without quotes, backslashes, line breaks and ${{, for it travels in a job's command line.",
+    ),
+    (
+        'positive_value: "yes"',
+        'positive_value: "${{inputs.x}}"',
+        "t.yaml:14: models.delay.target.positive_value: found '${{inputs.x}}', "
+        "expected text without quotes, backslashes, line breaks and ${{, for it travels in a job's command line.",
+    ),
+    (
+        "    endpoint:\n",
+        '    id_columns: ["a,b"]\n    endpoint:\n',
+        "t.yaml:15: models.delay.id_columns.0: found 'a,b', "
+        "expected a column's name without a comma, for the names travel in one list, separated by commas.",
+    ),
+    ("data_assets:\n", "poll: 0s\ndata_assets:\n", "t.yaml:1: poll: found '0s', expected a duration of at least 100ms."),
+    (
+        "interval: 5m",
+        "evidence_granularity: 500ms",
+        "t.yaml:19: models.delay.rollout.evidence_granularity: found '500ms', expected a duration of at least 1s.",
+    ),
     ("suffixes: [.csv]", "suffixes: [.csv", "t.yaml:6: this is not YAML: expected ',' or ']', but got ':'."),
     ("    suffixes: [.csv]", "    suffixes: .csv", "t.yaml:5: data_assets.flights.suffixes: found '.csv', expected a list."),
 ]
@@ -134,6 +164,24 @@ def test_a_mistake_is_told_with_its_line_what_was_found_and_what_was_expected(ri
     with pytest.raises(ConfigError) as raised:
         config.parse(GOOD.replace(right, wrong, 1), file="t.yaml")
     assert str(raised.value) == told
+
+
+@pytest.mark.parametrize("character", ["'", '"', "\\", "\n", "\r", "\0", "${{"])
+def test_what_would_end_a_string_of_a_command_is_in_no_column_and_no_label(character: str) -> None:
+    document = yaml.safe_load(GOOD)
+    for key in ("column", "positive_value"):
+        document["models"]["delay"]["target"] = {"column": "late", "positive_value": "yes", key: f"a{character}b"}
+        with pytest.raises(ValueError, match="travels in a job's command line"):
+            config.Config.model_validate(document)
+    document = yaml.safe_load(GOOD)
+    document["models"]["delay"]["id_columns"] = [f"a{character}b"]
+    with pytest.raises(ValueError, match="travels in a job's command line"):
+        config.Config.model_validate(document)
+
+
+def test_the_old_deployment_stays_warm_for_as_long_as_a_step_unless_it_is_told_otherwise() -> None:
+    rollout = config.Rollout()
+    assert rollout.bake == rollout.interval == timedelta(minutes=10)
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -47,8 +47,27 @@ def test_a_version_is_named_v_and_sixteen_hex_digits_of_the_hash() -> None:
 def test_a_job_is_named_by_its_model_its_version_and_what_caused_it() -> None:
     assert naming.training_job("churn", "v1", "data") == "train-churn-v1"
     assert naming.training_job("churn", "v1", "schedule-20260301T030000") == "train-churn-v1-schedule-20260301T030000"
-    assert naming.training_job("a.b", "v1", "by hand/today") == "train-a-b-v1-by-hand-today"
+
+
+@given(
+    st.tuples(*[st.text("ab.-_/ ", min_size=1, max_size=300)] * 2), st.tuples(*[st.text("ab.-_/ ", min_size=1, max_size=300)] * 2)
+)
+def test_jobs_of_other_models_or_causes_have_other_names(one: tuple[str, str], other: tuple[str, str]) -> None:
+    names = [naming.training_job(model, "v0123456789abcdef", cause) for model, cause in (one, other)]
+    assert all(naming.is_job_name(name) for name in names)
+    assert (names[0] == names[1]) == (one == other)
+
+
+def test_what_azure_would_not_take_of_a_name_is_stood_for_by_a_fingerprint() -> None:
+    assert naming.training_job("m.x", "v1", "data") != naming.training_job("m-x", "v1", "data")
+    assert naming.training_job("m", "v1", "c" * 300) != naming.training_job("m", "v1", "c" * 301)
     assert len(naming.training_job("m" * 300, "v1", "data")) == 255
+
+
+@pytest.mark.parametrize("text", ["", "0", "01", "1234567890", "1.5", "-1", "\u0661", "\u00b2", "1\n"])
+def test_what_is_no_version_of_the_pipeline_is_told_apart(text: str) -> None:
+    assert not naming.is_model_version(text)
+    assert naming.is_model_version("10")
 
 
 def test_the_idle_slot_is_the_one_that_does_not_serve() -> None:

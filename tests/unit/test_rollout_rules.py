@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_core.ports import Answered, DeploymentState, EndpointState, Evidence, ModelVersion, NoData, SourceFailed
+from ml_core.ports import Answered, DeploymentState, EndpointState, Evidence, JobState, ModelVersion, NoData, SourceFailed
 from ml_core.rollout.decide import decide, evolve
 from ml_core.rollout.judge import Verdict, judge
+from ml_core.rollout.provenance import Origin
 from ml_core.rollout.values import (
     CreateDeployment,
     CreateEndpoint,
@@ -20,6 +21,7 @@ from ml_core.rollout.values import (
     Hold,
     Observation,
     Phase,
+    Refuse,
     Rest,
     RolloutRules,
     ShiftTraffic,
@@ -28,6 +30,7 @@ from ml_core.rollout.values import (
     weights,
 )
 
+OURS = Origin({"model": "m", "data_version": "v1"}, JobState("train-m-v1", "Completed"))
 RULES = RolloutRules((10, 25, 50, 100), timedelta(minutes=10), 20, timedelta(0), timedelta(seconds=15))
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -45,8 +48,9 @@ class World:
     actions: list[Any] = field(default_factory=list)
 
     def tick(self, evidence: Evidence | None = None, *, lost: bool = False) -> Any:
-        wanted = ModelVersion("m", str(self.newest)) if self.newest > self.state.settled else None
-        seen = Observation(RULES, self.endpoint, wanted, self.smoke, evidence)
+        tags = {"job": "train-m-v1", "data_version": "v1"}
+        wanted = ModelVersion("m", str(self.newest), tags) if self.newest > self.state.settled else None
+        seen = Observation(RULES, self.endpoint, wanted, self.smoke, evidence, OURS)
         action = decide(self.state, seen, self.now)
         self.check(action)
         before, self.state = self.state, evolve(self.state, action, self.now)
@@ -228,3 +232,46 @@ def test_no_data_and_a_failed_source_count_neither_for_nor_against(evidence: Evi
 def test_requests_that_were_the_callers_fault_are_told_when_they_are_all_there_is() -> None:
     _, why = judge(Answered(0, 0, refused=30), 20)
     assert why == "0 requests, and 20 are needed; 30 more were refused, by the caller's fault"
+
+
+TAGS = {"job": "train-m-v1", "data_version": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "origin", "told"),
+    [
+        ({}, OURS, "m:7 does not say where it comes from: it has no tag job and no tag data_version"),
+        ({"job": "train-m-v1"}, OURS, "m:7 does not say where it comes from: it has no tag data_version"),
+        (TAGS, Origin(), "m:7 says that the job train-m-v1 made it, and that is no training job of ours for this model"),
+        (
+            TAGS,
+            replace(OURS, noted={"model": "other", "data_version": "v1"}),
+            "m:7 says that the job train-m-v1 made it, and that is no training job of ours for this model",
+        ),
+        (
+            {**TAGS, "data_version": "v2"},
+            OURS,
+            "m:7 says that it learned from v2, and the job train-m-v1 was given v1",
+        ),
+        (TAGS, replace(OURS, job=None), "m:7 was made by the job train-m-v1, which is not to be found in the workspace"),
+        (
+            TAGS,
+            replace(OURS, job=JobState("train-m-v1", "Failed")),
+            "m:7 was made by the job train-m-v1, which ended as Failed",
+        ),
+    ],
+)
+def test_a_version_that_no_job_of_ours_has_made_is_refused_in_plain_words(
+    tags: dict[str, str], origin: Origin, told: str
+) -> None:
+    action = decide(State(), Observation(RULES, requested=ModelVersion("m", "7", tags), origin=origin), START)
+    assert action == Refuse("7", told)
+    state = evolve(State(), action, START)
+    assert (state.outcome, state.reason, state.settled, state.refused) == ("refused", told, 0, {"7": told})
+
+
+def test_a_version_whose_job_is_still_running_waits_for_its_end() -> None:
+    running = replace(OURS, job=JobState("train-m-v1", "Running"))
+    action = decide(State(), Observation(RULES, requested=ModelVersion("m", "7", TAGS), origin=running), START)
+    assert isinstance(action, Hold)
+    assert action.reason == "m:7 is registered; its job train-m-v1 has not completed"

@@ -68,11 +68,26 @@ def test_a_deletion_begins_the_quiet_period_anew() -> None:
     assert isinstance(look(state, [blob("a")], later + QUIET)[1], window.Register)
 
 
-def test_a_version_that_azure_refused_is_not_tried_again_until_files_change() -> None:
-    _, action = look(window.State(), [blob("a")], START + QUIET)
-    refused = window.refuse(window.State(), action, "no")
-    assert isinstance(look(refused, [blob("a")], START + QUIET)[1], window.Rest)
-    assert isinstance(look(refused, [blob("a", etag="0x2")], START + QUIET)[1], window.Register)
+def test_a_version_that_azure_refused_is_tried_again_after_an_hour_and_other_files_at_once() -> None:
+    now = START + QUIET
+    _, action = look(window.State(), [blob("a")], now)
+    refused = window.refuse(window.State(), action, "a policy forbids it", now)
+    resting = look(refused, [blob("a")], now)[1]
+    assert isinstance(resting, window.Rest)
+    assert resting.reason.endswith("was refused; tried again after 13:00: a policy forbids it")
+    assert isinstance(look(refused, [blob("a")], now + window.RETRY_A_REFUSED_ONE_AFTER)[1], window.Register)
+    assert isinstance(look(refused, [blob("a", etag="0x2")], now)[1], window.Register)
+
+
+def test_a_job_that_azure_refused_is_tried_again_after_an_hour() -> None:
+    action = training.decide(training.State(), observed(), START)
+    refused = training.refuse(training.State(), action, "there is no compute cpu-cluster", START)
+    resting = training.decide(refused, observed(), START)
+    assert resting == training.Rest("train-m-v1 was refused; tried again after 13:00: there is no compute cpu-cluster")
+    later = START + training.RETRY_A_REFUSED_ONE_AFTER
+    again = training.decide(refused, observed(), later)
+    assert isinstance(again, training.Submit)
+    assert again.run == training.Run("train-m-v1", "v1", "data", later)
 
 
 def test_the_folder_of_a_version_is_the_same_bytes_for_the_same_blobs() -> None:
