@@ -80,6 +80,8 @@ class AzureMLWorkspace:
                 return
             values: dict[str, Any] = {"data_asset": job.data_asset, "data_version": job.data_version, "model_name": job.model}
             values |= {"cause": job.cause, "git_commit": self._settings.git_commit, **job.inputs}
+            # The only account that the pipeline may read blobs of, whatever a manifest names.
+            values["data_account_url"] = self._settings.data_blob_url
             values |= {"data_account_url": self._settings.data_blob_url}
             # Overrides of the YAML, not attributes of the loaded job: the SDK turns only the former into job inputs.
             changes = [{f"inputs.{name}": value} for name, value in values.items()]

@@ -9,7 +9,6 @@ from typing import Any
 from ml_core.ports import DeploymentState, ModelVersion
 
 _MODEL_ID = re.compile(r"(?:/models/|^azureml:)(?P<name>[^/:]+)(?:/versions/|:)(?P<version>[^/:]+)$", re.IGNORECASE)
-
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 _LINES, _CHARACTERS = 20, 4000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from ml_core.errors import PermanentError
 from ml_core.ingestion.manifest import version_folder
 from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, TrainingJob
 from tests.contract.conftest import Place
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
 
 Name = Callable[[str], str]
 
@@ -93,6 +97,18 @@ def test_a_job_is_submitted_once_and_a_failed_one_tells_its_error(place: Place, 
     assert found is not None
     assert found.status == "Failed"
     assert found.error
+
+
+@pytest.mark.parametrize("place", ["real"], indirect=True)
+def test_a_job_is_told_the_account_that_it_may_read(place: Place, name: Name, ml_client: MLClient) -> None:
+    asset = name("flights")
+    place.port.register_data_version(asset, "v1", files_of(place, asset), {})
+    inputs = {"target_column": "late", "positive_value": "yes"}
+    job = TrainingJob(name("train"), "components/pipelines/train.yml", asset, "v1", name("model"), "data", inputs)
+    place.port.submit_training(job)
+    given = ml_client.jobs.get(job.name).inputs
+    assert given["data_account_url"]._data == place.account_url.rstrip("/")
+    place.until(lambda: (now := place.port.job(job.name)) and now.ended)
 
 
 def test_a_job_on_data_that_does_not_exist_is_refused_for_good(place: Place, name: Name) -> None:
