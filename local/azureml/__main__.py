@@ -12,16 +12,21 @@ from typing import Annotated
 
 import typer
 
+from local.azureml import steering_commands
 from local.azureml.coverage import table
 from local.azureml.emulator import DEFAULT_SUBSCRIPTION, Emulator, EmulatorSettings
 from local.azureml.environment import environment, identity_header
+from local.azureml.faults import Rule
 from local.azureml.pace import Pace
 from local.azureml.server import Server
+from local.azureml.steering import InvalidRules, read_rules
 from local.certificates import ensure_certificates
 from local.processes import port_answers
 from local.storage.azurite import Azurite
 
 app = typer.Typer(add_completion=False, help="An emulator of the Azure Machine Learning REST API for this machine.")
+app.add_typer(steering_commands.faults, name="faults")
+app.command()(steering_commands.pace)
 
 State = Annotated[Path, typer.Option(help="The state folder; it is made on first use.")]
 Port = Annotated[int, typer.Option(help="Port of the control plane and the token endpoint (https).")]
@@ -44,6 +49,8 @@ def main(
     resource_group: Annotated[str, typer.Option()] = "tidegate-local",
     workspace: Annotated[str, typer.Option()] = "tidegate-local",
     time_scale: Annotated[float, typer.Option(min=0, help="Length of transitions: 0 immediate, 1 as slow as Azure.")] = 0.0,
+    reads: Annotated[int, typer.Option(min=0, help="Transitions end after that many reads, instead of after a time.")] = 0,
+    faults: Annotated[Path | None, typer.Option(help="Fault rules (YAML); docs/how-to/steer-the-emulator.md.")] = None,
     event_topic_url: Annotated[str | None, typer.Option(help="Event Grid topic for the workspace's events.")] = None,
     event_topic_key: Annotated[
         str | None, typer.Option(envvar="TIDEGATE_EVENT_TOPIC_KEY", help="The topic's key; better given in the environment.")
@@ -53,9 +60,8 @@ def main(
     """Start the emulator, print the environment that leads SDKs to it, run until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    for noisy in ("azure", "httpx"):  # a line per request
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    _log_to_stderr()
+    pace, rules = _steered(time_scale, reads, faults)
     with contextlib.ExitStack() as running:
         settings = EmulatorSettings(
             state=state.resolve(),
@@ -67,7 +73,8 @@ def main(
             subscription_id=subscription_id,
             resource_group=resource_group,
             workspace=workspace,
-            pace=Pace.realistic(time_scale),
+            pace=pace,
+            faults=rules,
             event_topic_url=event_topic_url,
             event_topic_key=event_topic_key,
         )
@@ -102,6 +109,20 @@ def env(state: State = Path(".state"), port: Port = 5443) -> None:
 def coverage() -> None:
     """Print docs/reference/emulator-coverage.md."""
     typer.echo(table(), nl=False)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    for noisy in ("azure", "httpx"):  # a line per request
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _steered(time_scale: float, reads: int, faults: Path | None) -> tuple[Pace, tuple[Rule, ...]]:
+    """What the options say; a mistake in them is shown before anything starts."""
+    try:
+        return Pace(time_scale, reads), read_rules(faults) if faults else ()
+    except (InvalidRules, OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _start_azurite(running: contextlib.ExitStack, state: Path, blob_port: int, queue_port: int) -> str:

@@ -31,6 +31,7 @@ from local.azureml import (
     online_endpoints,
     operations,
     run_history,
+    steering,
     workspaces,
 )
 from local.azureml.call import Answer, Call, Route
@@ -45,7 +46,7 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, online_endpoints, online_deployments, metrics, operations,
+    jobs, run_history, online_endpoints, online_deployments, metrics, operations, steering,
 )  # fmt: skip
 
 
@@ -86,6 +87,10 @@ def build_app(emulator: Emulator) -> Starlette:
     async def endpoint(request: Request) -> Response:
         try:
             call, route = await _call(emulator, router, request)
+            if emulator.faults.requests:
+                await steering.suffer(emulator, call)
+            if emulator.transitions.counting:
+                steering.count_read(emulator, call)
             return _response(await asyncio.get_running_loop().run_in_executor(threads, route.handler, call))
         except AzureError as error:
             return _response(Answer(error.body, error.status, error.headers))

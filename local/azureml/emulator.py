@@ -7,8 +7,9 @@ from pathlib import Path
 
 from local.azureml.events import EventSink
 from local.azureml.execution.runner import JobRunner
+from local.azureml.faults import Faults, Rule
 from local.azureml.operations import Operations
-from local.azureml.pace import Pace
+from local.azureml.pace import Pace, Transitions
 from local.azureml.serving.service import Serving
 from local.azureml.storage import EmulatorStorage
 from local.azureml.store import Store
@@ -38,6 +39,9 @@ class EmulatorSettings:
     resource_group: str = "tidegate-local"
     workspace: str = "tidegate-local"
     pace: Pace = field(default_factory=Pace.immediate)
+    """At the start; `Emulator.transitions` has the pace of now."""
+    faults: tuple[Rule, ...] = ()
+    """At the start; `Emulator.faults` has the rules of now. Neither outlives the process."""
     event_topic_url: str | None = None
     """Where the workspace's events go; None: nowhere."""
     event_topic_key: str | None = field(default=None, repr=False)
@@ -53,6 +57,8 @@ class Emulator:
         self.folder = settings.state / "azureml"
         self.store = Store(self.folder / "emulator.sqlite")
         self.storage = EmulatorStorage(self)
+        self.transitions = Transitions(settings.pace)
+        self.faults = Faults(settings.faults)
         self.events = EventSink(self)
         self.operations = Operations(self)
         self.jobs = JobRunner(self)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
@@ -57,9 +58,9 @@ class OnlineDeployments:
         record = self._store.upsert(DEPLOYMENTS, endpoint, name, change)
         verb = "create" if created[0] else "update"
         shown = self._shown(record)
-        start = self._emulator.operations.start
         done = with_state(shown, "Succeeded")
-        headers = start(done, lambda: self._provision(endpoint, name, body, wanted, verb), kind=f"online deployment {verb}")
+        work = partial(self._provision, endpoint, name, body, wanted, verb)
+        headers = self._start(endpoint, name, done, work, f"online deployment {verb}")
         return Answer(shown, 201 if created[0] else 200, headers)
 
     def delete(self, call: Call) -> Answer:
@@ -78,7 +79,7 @@ class OnlineDeployments:
             return with_state(old, "Deleting")
 
         self._store.update(DEPLOYMENTS, endpoint, name, change)
-        headers = self._emulator.operations.start(None, lambda: self._deleted(endpoint, name), kind="online deployment delete")
+        headers = self._start(endpoint, name, None, partial(self._deleted, endpoint, name), "online deployment delete")
         return Answer(status=202, headers=headers)
 
     def get_logs(self, call: Call) -> Answer:
@@ -102,7 +103,13 @@ class OnlineDeployments:
         return record
 
     def _shown(self, record: Record) -> dict[str, Any]:
-        return resource(self._emulator, record, f"/onlineEndpoints/{record.name}/deployments/{record.version}")
+        return resource(self._emulator, record, _path(record.name, record.version))
+
+    def _start(self, endpoint: str, name: str, done: Body | None, work: Callable[[], None], kind: str) -> dict[str, str]:
+        def failed() -> None:
+            self._store.update(DEPLOYMENTS, endpoint, name, lambda body: with_state(body, "Failed"))
+
+        return self._emulator.operations.start(done, work, kind=kind, resource=_path(endpoint, name), failed=failed)
 
     def _free_endpoint(self, name: str) -> Record:
         """The endpoint; 409 while it is written itself or could not be made."""
@@ -114,26 +121,22 @@ class OnlineDeployments:
 
     def _provision(self, endpoint: str, name: str, body: Body, wanted: References, verb: str) -> None:
         serving = serving_of(self._emulator)
-        try:
-            self._emulator.settings.pace.wait(f"deployment.{verb}", serving.stopping)
-            folder = serving.folder / "deployments" / endpoint / name / uuid.uuid4().hex[:12]
-            model_dir = download(self._emulator, wanted, folder)
-            settings = _scoring_settings(body)
-            serving.deploy(
-                ScoringSpec(
-                    endpoint=endpoint,
-                    deployment=name,
-                    interpreter=str(interpreter(wanted.environment)),
-                    folder=str(folder),
-                    script=wanted.script,
-                    model_dir=model_dir,
-                    environment=body["properties"]["environmentVariables"],
-                    **settings,
-                )
+        self._emulator.transitions.wait(f"deployment.{verb}", _path(endpoint, name), serving.stopping)
+        folder = serving.folder / "deployments" / endpoint / name / uuid.uuid4().hex[:12]
+        model_dir = download(self._emulator, wanted, folder)
+        settings = _scoring_settings(body)
+        serving.deploy(
+            ScoringSpec(
+                endpoint=endpoint,
+                deployment=name,
+                interpreter=str(interpreter(wanted.environment)),
+                folder=str(folder),
+                script=wanted.script,
+                model_dir=model_dir,
+                environment=body["properties"]["environmentVariables"],
+                **settings,
             )
-        except BaseException:
-            self._store.update(DEPLOYMENTS, endpoint, name, lambda old: with_state(old, "Failed"))
-            raise
+        )
         self._store.update(DEPLOYMENTS, endpoint, name, lambda old: with_state(old, "Succeeded"))
         self._announce(endpoint, wanted)
 
@@ -152,7 +155,7 @@ class OnlineDeployments:
 
     def _deleted(self, endpoint: str, name: str) -> None:
         serving = serving_of(self._emulator)
-        self._emulator.settings.pace.wait("deployment.delete", serving.stopping)
+        self._emulator.transitions.wait("deployment.delete", _path(endpoint, name), serving.stopping)
 
         def without(body: Body) -> Body:
             properties = dict(body["properties"])
@@ -163,6 +166,10 @@ class OnlineDeployments:
         self._store.update(ENDPOINTS, endpoint, "", without)
         self._store.delete(DEPLOYMENTS, endpoint, name)
         serving.retire(endpoint, name)
+
+
+def _path(endpoint: str, name: str) -> str:
+    return f"/onlineEndpoints/{endpoint}/deployments/{name}"
 
 
 def _asked(call: Call) -> Body:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
@@ -78,9 +78,7 @@ class OnlineEndpoints:
             return with_state(old, "Deleting")
 
         self._store.update(ENDPOINTS, name, "", change)
-        return Answer(
-            status=202, headers=self._emulator.operations.start(None, lambda: self._deleted(name), kind="endpoint delete")
-        )
+        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "online endpoint delete"))
 
     def list_keys(self, call: Call) -> Answer:
         name = self._record(call.path_params["endpoint"]).name
@@ -102,7 +100,8 @@ class OnlineEndpoints:
 
         self._store.update(KEYS, name, "", renewed)
         serving_of(self._emulator).publish()
-        return Answer(status=202, headers=self._emulator.operations.start(None, lambda: None, kind="endpoint keys"))
+        start = self._emulator.operations.start
+        return Answer(status=202, headers=start(None, lambda: None, kind="online endpoint keys", resource=_path(name)))
 
     def token(self, call: Call) -> Answer:
         """A token for an endpoint with aml_token authentication; one is current at a time, until half of its life is over."""
@@ -128,7 +127,7 @@ class OnlineEndpoints:
         return endpoint_record(self._emulator, name)
 
     def _shown(self, record: Record) -> dict[str, Any]:
-        return resource(self._emulator, record, f"/onlineEndpoints/{record.name}")
+        return resource(self._emulator, record, _path(record.name))
 
     def _asked(self, call: Call) -> Body:
         properties = call.properties
@@ -164,25 +163,35 @@ class OnlineEndpoints:
         name = record.name
         shown = self._shown(record)
         done = with_state(shown, "Succeeded")
-        headers = self._emulator.operations.start(done, lambda: self._settled(name, verb), kind=f"online endpoint {verb}")
+        headers = self._start(name, done, lambda: self._settled(name, verb), f"online endpoint {verb}")
         return Answer(shown, 201 if verb == "create" else 200, headers)
+
+    def _start(self, name: str, done: Body | None, work: Callable[[], None], kind: str) -> dict[str, str]:
+        def failed() -> None:
+            self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Failed"))
+
+        return self._emulator.operations.start(done, work, kind=kind, resource=_path(name), failed=failed)
 
     def _settled(self, name: str, verb: str) -> None:
         serving = serving_of(self._emulator)
-        self._emulator.settings.pace.wait(f"endpoint.{verb}", serving.stopping)
+        self._emulator.transitions.wait(f"endpoint.{verb}", _path(name), serving.stopping)
         self._store.upsert(KEYS, name, "", lambda keys: keys or new_keys())
         serving.publish()
         self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Succeeded"))
 
     def _deleted(self, name: str) -> None:
         serving = serving_of(self._emulator)
-        self._emulator.settings.pace.wait("endpoint.delete", serving.stopping)
+        self._emulator.transitions.wait("endpoint.delete", _path(name), serving.stopping)
         for deployment in self._store.records(DEPLOYMENTS, name):
             serving.retire(name, deployment.version)
             self._store.delete(DEPLOYMENTS, name, deployment.version)
         self._store.delete(KEYS, name)
         self._store.delete(ENDPOINTS, name)
         serving.publish()
+
+
+def _path(name: str) -> str:
+    return f"/onlineEndpoints/{name}"
 
 
 def endpoint_record(emulator: Emulator, name: str) -> Record:

@@ -70,10 +70,10 @@ class JobRun:
         self._settle_loose_ends()
 
     def _wait_for_compute(self, run_id: str) -> None:
-        pace = self._shop.emulator.settings.pace
-        if not pace.wait("job.queued", self._canceled):
+        wait = self._shop.emulator.transitions.wait
+        if not wait("job.queued", f"/jobs/{run_id}", self._canceled):
             self._shop.runs.set_status(run_id, "Preparing")
-            pace.wait("job.preparing", self._canceled)
+            wait("job.preparing", f"/jobs/{run_id}", self._canceled)
 
     def _begin_tracking(self) -> None:
         first = [self._step_runs[name]["runId"] for name, step in self._plan.steps.items() if not step.needs]

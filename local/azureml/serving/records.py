@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from local.azureml.faults import Rule
 from local.azureml.serving.table import Target
 from local.azureml.store import Body, Store
 
@@ -29,10 +30,11 @@ def new_keys() -> Body:
     return {"primaryKey": new_key(), "secondaryKey": new_key()}
 
 
-def routing_table(store: Store, targets: Mapping[tuple[str, str], Target]) -> dict[str, Any]:
-    """The router's JSON: every endpoint with its credentials, weights and those of `targets` that belong to it."""
+def routing_table(store: Store, targets: Mapping[tuple[str, str], Target], faults: Sequence[Rule] = ()) -> dict[str, Any]:
+    """The router's JSON: every endpoint with its credentials, weights and those of `targets` that belong to it; fault rules."""
     return {
-        "endpoints": {record.name: _endpoint(store, record.name, record.body, targets) for record in store.records(ENDPOINTS)}
+        "endpoints": {record.name: _endpoint(store, record.name, record.body, targets) for record in store.records(ENDPOINTS)},
+        "faults": [rule.to_json() for rule in faults],
     }
 
 

@@ -23,7 +23,9 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from local.azureml.faults import Faults
 from local.azureml.serving.counts import CountLog
+from local.azureml.serving.faulty import scoring_fault, send_faulty
 from local.azureml.serving.table import Endpoint, Target, load
 from local.azureml.serving.upstream import TooManyRequests, Upstream, forwarded_headers
 from local.azureml.serving.wire import Headers, Message, Respond, ServerConnection, render
@@ -56,11 +58,13 @@ class Router:
         self._table, self._counts, self._secret = table, counts, secret
         self._random = random.Random(seed)  # noqa: S311 - splits traffic, guards nothing
         self._upstreams: dict[int, Upstream] = {}
+        self._faults = Faults()
         self.reload()
 
     def reload(self) -> None:
         """Take the table from its file; connections to processes that are still in it are kept."""
-        self._endpoints = load(self._table)
+        self._endpoints, rules = load(self._table)
+        self._faults.replace(rules)
         targets = {target.port: target for endpoint in self._endpoints.values() for target in endpoint.targets.values()}
         for port in set(self._upstreams) - set(targets):
             self._upstreams.pop(port).close()
@@ -138,7 +142,11 @@ class Router:
             finish(status, headers, body)
             self._counts.add(endpoint, target.name, status, model_status, time.perf_counter() - started)
 
-        self._upstreams[target.port].send(message, path, answered)
+        upstream = self._upstreams[target.port]
+        if self._faults.scoring and (fault := scoring_fault(self._faults, endpoint, target.name)):
+            send_faulty(upstream, fault, message, path, answered)
+        else:
+            upstream.send(message, path, answered)
 
 
 def _nobody(_status: int, _headers: Headers, _body: bytes) -> None:

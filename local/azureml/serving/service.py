@@ -183,7 +183,8 @@ class Serving:
                 key: table.Target(key[1], running.port, running.spec.timeout_seconds, running.spec.limit)
                 for key, running in self._running.items()
             }
-            table.save(self.folder / "table.json", routing_table(self._emulator.store, targets))
+            faults = self._emulator.faults.rules("scoring")
+            table.save(self.folder / "table.json", routing_table(self._emulator.store, targets, faults))
 
     def _start(self, spec: ScoringSpec) -> _Running:
         port = free_port()

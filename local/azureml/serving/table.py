@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local.azureml.faults import Rule
+
 
 @dataclass(frozen=True)
 class Credential:
@@ -77,9 +79,12 @@ def _endpoint(name: str, body: Mapping[str, Any]) -> Endpoint:
     )
 
 
-def load(path: Path) -> dict[str, Endpoint]:
-    """Read the file; no file means no endpoints yet."""
-    return parse(json.loads(path.read_text())) if path.exists() else {}
+def load(path: Path) -> tuple[dict[str, Endpoint], list[Rule]]:
+    """Endpoints by name and the rules of scoring faults; no file means none yet."""
+    if not path.exists():
+        return {}, []
+    document = json.loads(path.read_text())
+    return parse(document), [Rule.of_scoring(body) for body in document.get("faults", ())]
 
 
 def save(path: Path, document: Mapping[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""`python -m local.azureml faults ...` and `pace`: steer an emulator that runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import typer
+
+from local.azureml.environment import identity_header
+from local.azureml.steering import ROOT, InvalidRules, read_rules
+from local.certificates import ensure_certificates
+from local.processes import port_answers
+
+faults = typer.Typer(help="Fault rules of a running emulator (docs/how-to/steer-the-emulator.md).", no_args_is_help=True)
+
+State = Annotated[Path, typer.Option(help="The state folder of the running emulator.")]
+Port = Annotated[int, typer.Option(help="Port of its control plane.")]
+
+
+@faults.command()
+def add(file: Path, state: State = Path(".state"), port: Port = 5443) -> None:
+    """Add the rules in a YAML file; print them with their ids."""
+    try:
+        rules = [rule.to_json() for rule in read_rules(file)]
+    except (InvalidRules, OSError) as error:
+        raise _given_up(str(error)) from error
+    _show(_ask(state, port, "POST", "/faults", rules))
+
+
+@faults.command(name="list")
+def list_all(state: State = Path(".state"), port: Port = 5443) -> None:
+    """Print the rules, and how often each has struck."""
+    _show(_ask(state, port, "GET", "/faults"))
+
+
+@faults.command()
+def clear(
+    identity: Annotated[str, typer.Argument(help="A rule's id; without it all rules go.")] = "",
+    state: State = Path(".state"),
+    port: Port = 5443,
+) -> None:
+    """Remove rules. What hung by them goes on."""
+    _ask(state, port, "DELETE", f"/faults/{quote(identity, safe='')}" if identity else "/faults")
+
+
+def pace(
+    scale: Annotated[float | None, typer.Option(help="0 immediate, 1 as slow as Azure.")] = None,
+    reads: Annotated[int | None, typer.Option(help="A transition ends after that many reads.")] = None,
+    state: State = Path(".state"),
+    port: Port = 5443,
+) -> None:
+    """Print the pace of a running emulator; with an option, change it first."""
+    asked = {name: value for name, value in (("scale", scale), ("reads", reads)) if value is not None}
+    answer = _ask(state, port, "PUT", "/pace", asked) if asked else _ask(state, port, "GET", "/pace")
+    typer.echo(json.dumps(answer.json()))
+
+
+def _ask(state: Path, port: int, method: str, path: str, body: Any = None) -> httpx.Response:
+    if not port_answers(port):
+        raise _given_up(f"Nothing answers on port {port}: start it with `python -m local.azureml`.")
+    trust = ssl.create_default_context(cafile=str(ensure_certificates(state.resolve() / "certificates").bundle))
+    headers = {"X-IDENTITY-HEADER": identity_header(state.resolve())}
+    url = f"https://127.0.0.1:{port}{ROOT}{path}"
+    try:
+        answer = httpx.request(method, url, json=body, headers=headers, verify=trust, timeout=30.0, trust_env=False)
+    except httpx.TransportError as error:
+        raise _given_up(f"The emulator on port {port} is not the one of {state}: {error}") from error
+    if answer.is_error:
+        raise _given_up(f"The emulator answered {answer.status_code}: {answer.text[:2000]}")
+    return answer
+
+
+def _show(answer: httpx.Response) -> None:
+    for rule in answer.json()["value"]:
+        typer.echo(json.dumps(rule))
+
+
+def _given_up(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(1)
