@@ -18,6 +18,7 @@ from local.azureml import (
     arm,
     codes,
     components,
+    computes,
     data,
     datastores,
     discovery,
@@ -31,6 +32,7 @@ from local.azureml import (
     online_endpoints,
     operations,
     run_history,
+    schedules,
     steering,
     workspaces,
 )
@@ -46,7 +48,7 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, online_endpoints, online_deployments, metrics, operations, steering,
+    jobs, run_history, schedules, computes, online_endpoints, online_deployments, metrics, operations, steering,
 )  # fmt: skip
 
 

@@ -12,8 +12,12 @@ from local.azureml.emulator import Emulator, EmulatorSettings
 
 MISSING = (
     ("batch_endpoints.*, batch_deployments.*", "/batchEndpoints/…", "use a pipeline job that scores"),
-    ("schedules.*", "/schedules/…", "the app's own timers start jobs"),
-    ("compute.*", "/computes/…", "jobs run on this machine, whatever their compute is called"),
+    ("schedules of data imports and batch endpoints", "/schedules/{name}", "schedules of jobs"),
+    (
+        "compute.begin_attach/start/stop/restart, compute.list_nodes/list_sizes/list_usage, ComputeInstance and other types",
+        "/computes/{name}/…",
+        "jobs run on this machine, whatever their cluster is called",
+    ),
     ("workspaces.begin_create/update/delete", "PUT, PATCH, DELETE workspace", "the emulator is one workspace"),
     ("datastores.create_or_update/delete", "PUT, DELETE /datastores/{name}", "two default blob datastores"),
     ("data.import_data, data.mount", "/dataImport…", ""),

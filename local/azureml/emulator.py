@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.azureml import computes
 from local.azureml.events import EventSink
 from local.azureml.execution.runner import JobRunner
 from local.azureml.faults import Faults, Rule
 from local.azureml.operations import Operations
 from local.azureml.pace import Pace, Transitions
+from local.azureml.scheduling.scheduler import Scheduler
 from local.azureml.serving.service import Serving
 from local.azureml.storage import EmulatorStorage
 from local.azureml.store import Store
@@ -63,6 +65,7 @@ class Emulator:
         self.operations = Operations(self)
         self.jobs = JobRunner(self)
         self.serving = Serving(self)
+        self.scheduler = Scheduler(self)
 
     @property
     def base_url(self) -> str:
@@ -78,13 +81,16 @@ class Emulator:
     def open(self) -> None:
         """Make the containers, then go on with what an earlier life left undone."""
         self.storage.ensure_containers()
+        computes.create_default(self)
         self.operations.resume()
         self.events.resume()
         self.serving.resume()
         self.jobs.resume()
+        self.scheduler.open()
 
     def close(self) -> None:
         """In the order of dependence: what writes goes before what is written to."""
+        self.scheduler.close()
         self.jobs.close()
         self.serving.close()
         self.operations.close()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING, Any
 
-from local.azureml import arm
+from local.azureml import arm, computes
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, not_found
 from local.azureml.execution.runner import KIND
@@ -22,7 +21,7 @@ _METADATA = ("description", "displayName", "tags", "properties", "isArchived")
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    jobs = _Jobs(emulator)
+    jobs = Jobs(emulator)
     return [
         Route("PUT", "/jobs/{name}", jobs.put, "jobs.create_or_update", "Pipeline jobs of command components, and command jobs"),
         Route("GET", "/jobs/{name}", jobs.get, "jobs.get"),
@@ -31,11 +30,12 @@ def routes(emulator: Emulator) -> list[Route]:
     ]
 
 
-class _Jobs:
+class Jobs:
+    """The operations of the resource; `submit_new` is for schedules too."""
+
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
         self._runner = emulator.jobs
-        self._submitting = threading.Lock()
 
     def put(self, call: Call) -> Answer:
         name, properties = call.path_params["name"], call.properties
@@ -43,14 +43,24 @@ class _Jobs:
             raise bad_request(
                 f"'{name}' is not a valid job name: 1 to 255 letters, digits, '-' and '_', beginning with a letter or digit."
             )
-        with self._submitting:  # of two submissions at the same moment one is the first
-            run = self._runner.runs.find(name)
-            if run is None:
-                self._runner.plan(name, properties)
-                self._store.put(KIND, name, "", {"properties": _with_places(name, properties), "submitted": properties})
-                self._runner.submit(name)
-                return Answer(self._resource(name), 201)
-        return self._put_again(name, run, properties)
+        if self.submit_new(name, properties):
+            return Answer(self._resource(name), 201)
+        return self._put_again(name, self._runner.runs.get(name), properties)
+
+    def check(self, name: str, properties: Body) -> None:
+        """AzureError for what would be refused at submission."""
+        computes.refuse_unknown(self._emulator, properties)
+        self._runner.plan(name, properties)
+
+    def submit_new(self, name: str, properties: Body) -> bool:
+        """Submit the job, unless there is one of this name: then False, and nothing is changed."""
+        with self._runner.submitting:  # of two submissions at the same moment one is the first
+            if self._runner.runs.find(name) is not None:
+                return False
+            self.check(name, properties)
+            self._store.put(KIND, name, "", {"properties": _with_places(name, properties), "submitted": properties})
+            self._runner.submit(name)
+            return True
 
     def _put_again(self, name: str, run: Run, properties: Body) -> Answer:
         """As Azure: a submitted job keeps its definition; the same definition again changes the metadata only."""

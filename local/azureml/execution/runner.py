@@ -55,6 +55,8 @@ class JobRunner:
         self._afterwards = ThreadPoolExecutor(4, thread_name_prefix="after-step")
         self._jobs: dict[str, tuple[JobRun, threading.Thread]] = {}
         self._lock = threading.Lock()
+        self.submitting = threading.Lock()
+        """Held from the look whether a job's name is free until the job is there."""
 
     def plan(self, name: str, properties: dict[str, Any]) -> Plan:
         """Check a job; AzureError for what Azure would refuse at submission, and for what the emulator cannot run."""

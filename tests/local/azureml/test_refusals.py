@@ -153,9 +153,9 @@ def test_a_secret_is_not_given_for_ever(http: httpx.Client) -> None:
 
 
 def test_an_unknown_route_answers_501_and_names_itself(http: httpx.Client, emulator: Emulator) -> None:
-    status, code, message = error(http.put("/schedules/nightly", json={"properties": {}}))
+    status, code, message = error(http.put("/featuresets/nightly", json={"properties": {}}))
     assert (status, code) == (501, "NotSupportedByEmulator")
-    assert f"PUT {emulator.workspace_id}/schedules/nightly" in message
+    assert f"PUT {emulator.workspace_id}/featuresets/nightly" in message
 
 
 @pytest.mark.parametrize(

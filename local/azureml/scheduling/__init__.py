@@ -1,0 +1,1 @@
+"""When schedules fire: time zones, triggers, and the thread that submits their jobs."""
