@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm
@@ -84,9 +84,8 @@ class Computes:
 
         record = self._store.upsert(KIND, self._name_of(name), "", change)
         shown = self._shown(record)
-        headers = self._emulator.operations.start(
-            _in_state(shown, "Succeeded"), lambda: self._settled(record.name), kind="compute write"
-        )
+        verb = "create" if created[0] else "update"
+        headers = self._start(record.name, _in_state(shown, "Succeeded"), lambda: self._settled(record.name), verb)
         return Answer(shown, 201 if created[0] else 200, headers)
 
     def delete(self, call: Call) -> Answer:
@@ -98,8 +97,13 @@ class Computes:
         if self._store.get(KIND, name) is None:
             return Answer(status=204)
         self._store.update(KIND, name, "", lambda body: _in_state(body, "Deleting"))
-        headers = self._emulator.operations.start(None, lambda: self._deleted(name), kind="compute delete")
-        return Answer(status=202, headers=headers)
+        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "delete"))
+
+    def _start(self, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
+        def failed() -> None:
+            self._store.update(KIND, name, "", lambda body: _in_state(body, "Failed"))
+
+        return self._emulator.operations.start(done, work, kind=f"compute {verb}", resource=f"/computes/{name}", failed=failed)
 
     def _settled(self, name: str) -> None:
         self._store.update(KIND, name, "", lambda body: _in_state(body, "Succeeded"))

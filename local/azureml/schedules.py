@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ class Schedules:
         record = self._store.upsert(KIND, name, "", change)
         shown = self._shown(record)
         done = {**shown, "properties": {**shown["properties"], "provisioningState": "Succeeded"}}
-        headers = self._emulator.operations.start(done, lambda: self._settled(name), kind="schedule write")
+        headers = self._start(name, done, lambda: self._set_state(name, "Succeeded"), "create" if created[0] else "update")
         return Answer(shown, 201 if created[0] else 200, headers)
 
     def delete(self, call: Call) -> Answer:
@@ -83,8 +83,7 @@ class Schedules:
             return Answer(status=204)
         if record.body["properties"]["isEnabled"]:
             raise bad_request(f"Schedule '{name}' is enabled. A schedule must be disabled to be deleted.")
-        headers = self._emulator.operations.start(None, lambda: self._deleted(name), kind="schedule delete")
-        return Answer(status=202, headers=headers)
+        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "delete"))
 
     def trigger(self, call: Call) -> Answer:
         """Submit the job now, as if the schedule had fired at `scheduleTime`; enabled or not."""
@@ -136,11 +135,17 @@ class Schedules:
             raise bad_request(f"The job '{source}' of the schedule's action does not exist.")
         return {**stored["submitted"], **{key: value for key, value in definition.items() if value}}
 
-    def _settled(self, name: str) -> None:
-        def succeeded(body: Body) -> Body:
-            return {**body, "properties": {**body["properties"], "provisioningState": "Succeeded"}}
+    def _start(self, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
+        def failed() -> None:
+            self._set_state(name, "Failed")
 
-        self._store.update(KIND, name, "", succeeded)
+        return self._emulator.operations.start(done, work, kind=f"schedule {verb}", resource=f"/schedules/{name}", failed=failed)
+
+    def _set_state(self, name: str, state: str) -> None:
+        def changed(body: Body) -> Body:
+            return {**body, "properties": {**body["properties"], "provisioningState": state}}
+
+        self._store.update(KIND, name, "", changed)
         self._scheduler.wake()
 
     def _deleted(self, name: str) -> None:

@@ -13,6 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from local.azureml import computes
 from local.azureml.emulator import Emulator
+from local.azureml.faults import Match, OperationFault, Rule
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -72,6 +73,22 @@ def test_a_clusters_machines_cannot_be_changed(ml_client: MLClient, name: Name) 
     with pytest.raises(HttpResponseError, match="vmSize of compute"):
         ml_client.compute.begin_create_or_update(other)
     assert ml_client.compute.get(own).size == "Standard_DS3_v2"
+
+
+def test_a_cluster_that_fails_to_be_made_says_why_and_can_be_made_again(
+    ml_client: MLClient, emulator: Emulator, name: Name
+) -> None:
+    own = name("quota")
+    failure = OperationFault(code="QuotaExceeded", message="no cores left")
+    rule = Rule(id=own, match=Match(operation="compute create", name=own), operation=failure)
+    emulator.faults.add([rule])
+    try:
+        with pytest.raises(HttpResponseError, match=r"QuotaExceeded.*no cores left"):
+            ml_client.compute.begin_create_or_update(cluster(own)).result()
+    finally:
+        emulator.faults.remove(rule.id)
+    assert ml_client.compute.get(own).provisioning_state == "Failed"
+    assert ml_client.compute.begin_create_or_update(cluster(own)).result().provisioning_state == "Succeeded"
 
 
 def test_a_password_is_not_kept(http: httpx.Client, emulator: Emulator, name: Name) -> None:

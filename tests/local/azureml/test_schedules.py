@@ -12,6 +12,7 @@ import pytest
 
 from local.azureml import schedules
 from local.azureml.call import Answer, Call
+from local.azureml.faults import Match, OperationFault, Rule
 from local.azureml.scheduling.scheduler import Scheduler
 from local.certificates import Certificates
 from local.storage.azurite import Azurite
@@ -252,22 +253,24 @@ class Clockwork:
         self.lab.start()
         self._take_over()
 
-    def put(self, name: str, nodes: dict[str, Any], trigger: dict[str, Any] = NIGHTLY, **more: Any) -> Answer:
+    def put(
+        self, name: str, nodes: dict[str, Any], trigger: dict[str, Any] = NIGHTLY, *, settled: str = "Succeeded", **more: Any
+    ) -> Answer:
         job = self.lab.pipeline(nodes, **more.pop("job", {}))
         action = {"actionType": "CreateJob", "jobDefinition": job}
         body = {"properties": {"trigger": trigger, "action": action, **more}}
         answer = self.handlers["PUT"](Call("PUT", "", {"name": name}, body=body))
-        self.settled(name)
+        self.until(name, settled)
         return answer
 
-    def settled(self, name: str) -> None:
+    def until(self, name: str, expected: str) -> None:
         def state() -> str:
             body = self.lab.emulator.store.get("schedules", name)
             assert body is not None
             return str(body["properties"]["provisioningState"])
 
         with deadline(30, f"{name} did not settle") as check:
-            while state() != "Succeeded":
+            while state() != expected:
                 check()
 
     def at(self, now: datetime) -> datetime | None:
@@ -371,6 +374,15 @@ def test_a_job_that_is_refused_when_it_is_due_does_not_stop_the_other_schedules(
     assert clockwork.jobs("broken") == []
     assert clockwork.jobs("whole") == ["whole-20310502T020000Z"]
     assert "Unknown compute target 'cpu-cluster'." in caplog.text
+
+
+def test_a_schedule_that_failed_to_be_made_does_not_fire(clockwork: Clockwork, nodes: dict[str, Any]) -> None:
+    clockwork.put("nightly", nodes, job=WORD)
+    failure = OperationFault(code="InternalServerError")
+    clockwork.lab.emulator.faults.add([Rule(id="x", match=Match(operation="schedule update"), operation=failure)])
+    clockwork.put("nightly", nodes, job=WORD, settled="Failed")
+    assert clockwork.at(NIGHT) is None
+    assert clockwork.jobs("nightly") == []
 
 
 def test_two_triggers_within_one_second_are_two_jobs(clockwork: Clockwork, nodes: dict[str, Any]) -> None:
