@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from azure.ai.ml import MLClient
-from azure.ai.ml.entities import ManagedOnlineEndpoint
+from azure.ai.ml import MLClient, dsl
+from azure.ai.ml.entities import Environment, ManagedOnlineEndpoint
 
 from local.azureml.emulator import Emulator
 from local.azureml.pace import Pace, Transitions
@@ -24,6 +24,7 @@ from local.certificates import Certificates
 from local.processes import Child, free_port, port_answers
 from local.storage.azurite import Azurite
 from tests.local.azureml.conftest import Name
+from tests.local.azureml.pipelines import TERMINAL, component, submit
 from tests.local.azureml.scoring_assets import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -190,6 +191,33 @@ def test_a_change_of_pace_holds_for_what_waits_already(
     control("PUT", "/pace", {"scale": 0}).raise_for_status()
     wait_until(lambda: http.get(poll).json()["status"] == "Succeeded")
     http.delete(f"/onlineEndpoints/{own}").raise_for_status()
+
+
+@pytest.mark.train_environment
+def test_a_job_is_prepared_and_runs_when_it_was_read_often_enough(
+    ml_client: MLClient, control: Callable[..., httpx.Response], tmp_path: Path
+) -> None:
+    ml_client.environments.create_or_update(Environment(name="plain", version="1", image="python:3.11"))
+    step = component(tmp_path, "hello", "print('hello')\n")
+
+    @dsl.pipeline(default_compute="serverless", experiment_name="steered")
+    def pipeline() -> None:
+        step()
+
+    job = pipeline()
+    control("PUT", "/pace", {"reads": 2}).raise_for_status()
+    job = submit(ml_client, job)
+    seen: list[str] = []
+
+    def ended() -> bool:
+        seen.append(ml_client.jobs.get(str(job.name)).status)
+        return seen[-1] in TERMINAL
+
+    wait_until(ended)
+    assert seen[-1] == "Completed"
+    # One read is not enough for either transition, so the state before and the state between them are both seen.
+    assert seen[0] not in ("Preparing", "Running")
+    assert "Preparing" in seen
 
 
 # -- files and the command line
