@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import ssl
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from local.azureml.environment import identity_header
 from local.certificates import Certificates, ensure_certificates
 from local.processes import free_port
 from local.storage.azurite import ACCOUNT
@@ -67,12 +67,7 @@ class StackEnvironment:
         state = state.resolve()
         state.mkdir(parents=True, exist_ok=True)
         state.chmod(0o700)  # logs, keys and data: for this user alone
-        header_file = state / "identity" / "header"
-        if not header_file.exists():
-            header_file.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(header_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(24))
-        return cls(state, ports, header_file.read_text(), ensure_certificates(state / "certificates"), config.resolve())
+        return cls(state, ports, identity_header(state), ensure_certificates(state / "certificates"), config.resolve())
 
     @property
     def signing_key(self) -> Path:
