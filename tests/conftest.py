@@ -6,15 +6,18 @@ Everything is started on free ports, once per session and only when a test asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from local.certificates import Certificates, ensure_certificates
 from local.processes import free_port
 from local.storage.azurite import Azurite
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -61,6 +64,21 @@ def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
     server.start()
     yield server.emulator
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_endpoint(emulator: Emulator) -> Callable[[str], None]:
+    """Makes an online endpoint without deployments, through the REST API, and waits until it stands."""
+    trust = ssl.create_default_context(cafile=emulator.certificates.bundle)
+    headers = {"Authorization": f"Bearer {emulator.tokens.issue('https://management.azure.com/')[0]}"}
+
+    def make(name: str) -> None:
+        url, version = f"{emulator.base_url}{emulator.workspace_id}/onlineEndpoints/{name}", {"api-version": "2024-04-01"}
+        with httpx.Client(verify=trust, headers=headers, params=version) as client:
+            client.put(url, json={"location": "local", "properties": {"authMode": "Key"}}).raise_for_status()
+            wait_until(lambda: client.get(url).json()["properties"]["provisioningState"] == "Succeeded", what=name)
+
+    return make
 
 
 @pytest.fixture(scope="session")

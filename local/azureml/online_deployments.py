@@ -190,6 +190,7 @@ def _asked(call: Call) -> Body:
         "sku": call.body.get("sku") or {"name": "Default", "capacity": 1},
         "properties": {
             **properties,
+            "properties": dict(properties.get("properties") or {}),
             "environmentVariables": {name: str(value) for name, value in variables.items()},
             "scaleSettings": properties.get("scaleSettings") or {"scaleType": "Default"},
             "requestSettings": {**_REQUEST_DEFAULTS, **_present(properties.get("requestSettings"))},

@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 MAX_MIRROR = 50
 TOKEN_SECONDS = 8 * 3600
 _AUTH_MODES = {"key": "Key", "amltoken": "AMLToken"}
-_KEPT = ("description", "publicNetworkAccess", "properties")
+_KEPT = ("description", "publicNetworkAccess")
 
 
 class OnlineEndpoints:
@@ -145,6 +145,8 @@ class OnlineEndpoints:
             "properties": {
                 **{key: properties[key] for key in _KEPT if properties.get(key) is not None},
                 "authMode": _AUTH_MODES[mode],
+                # Never null in an answer: the SDK's list fails on an endpoint whose creator sent none.
+                "properties": dict(properties.get("properties") or {}),
                 "traffic": dict(properties.get("traffic") or {}),
                 "mirrorTraffic": dict(properties.get("mirrorTraffic") or {}),
                 "scoringUri": f"{base}/score",

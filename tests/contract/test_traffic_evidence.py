@@ -52,8 +52,7 @@ def line(request: pytest.FixtureRequest, evidence: TrafficEvidence, name: Name) 
 
         return Line(evidence, endpoint, answer)
     emulator: Emulator = request.getfixturevalue("emulator")
-    quiet = {"authMode": "Key", "traffic": {}, "mirrorTraffic": {}, "provisioningState": "Succeeded"}
-    emulator.store.put("onlineEndpoints", endpoint, "", {"properties": quiet})
+    request.getfixturevalue("make_endpoint")(endpoint)
 
     def count(status: int, model_status: int) -> None:
         log = CountLog(serving_of(emulator).counts_file)

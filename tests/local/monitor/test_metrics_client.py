@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,20 +29,10 @@ def monitor(azure_environment: dict[str, str]) -> Iterator[MonitorManagementClie
 
 
 @pytest.fixture(scope="module")
-def endpoint(emulator: Emulator) -> str:
+def endpoint(emulator: Emulator, make_endpoint: Callable[[str], None]) -> str:
     """The ARM id of an endpoint whose deployments have answered: blue eight good and two bad requests, green three."""
-    emulator.store.put(
-        "onlineEndpoints",
-        "watched",
-        "",
-        {"properties": {"authMode": "Key", "traffic": {}, "mirrorTraffic": {}, "provisioningState": "Succeeded"}},
-    )
-    emulator.store.put(
-        "onlineEndpoints",
-        "silent",
-        "",
-        {"properties": {"authMode": "Key", "traffic": {}, "mirrorTraffic": {}, "provisioningState": "Succeeded"}},
-    )
+    make_endpoint("watched")
+    make_endpoint("silent")
     log = CountLog(serving_of(emulator).counts_file)
     for number in range(10):
         log.add("watched", "blue", 200 if number < 8 else 424, 200 if number < 8 else 500, 0.020)
