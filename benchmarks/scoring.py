@@ -137,7 +137,7 @@ def serving(folder: Path) -> Iterator[tuple[Side, Side, Child]]:
         children.append(start_router(folder, router, scoring))
         children[0].wait_until(lambda: process.healthy(scoring))
         children[1].wait_until(lambda: port_answers(router))
-        trust = ssl.create_default_context(cafile=str(certificates.bundle))
+        trust = certificates.ssl_context()
         yield Side(scoring, "/score", None), Side(router, "/endpoints/bench/score", trust), children[1]
     finally:
         for child in children:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ class Certificates:
     bundle: Path
     certificate: Path
     key: Path
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """For clients: trusts the public authorities and the local one."""
+        return ssl.create_default_context(cafile=self.bundle)
 
     def environment(self) -> dict[str, str]:
         """The variables by which requests, httpx, OpenSSL and Node come to trust the local authority."""

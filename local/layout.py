@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from local.azureml.environment import identity_header
+from local.azureml.environment import azure_variables, identity_header
 from local.certificates import Certificates, ensure_certificates
 from local.processes import free_port
 from local.storage.azurite import ACCOUNT
@@ -110,17 +110,11 @@ class StackEnvironment:
 
     def ssl_context(self) -> ssl.SSLContext:
         """Trusts the public CAs and the stack's own."""
-        return ssl.create_default_context(cafile=str(self.certificates.bundle))
+        return self.certificates.ssl_context()
 
     def azure_variables(self) -> dict[str, str]:
         """What leads azure-identity, azure-ai-ml and the storage SDKs here instead of to Azure."""
-        return {
-            **self.certificates.environment(),
-            "ARM_CLOUD_METADATA_URL": f"{self.base_url}/metadata/endpoints",
-            "IDENTITY_ENDPOINT": f"{self.base_url}/msi/token",
-            "IDENTITY_HEADER": self.identity_header,
-            "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
-        }
+        return azure_variables(self.base_url, self.identity_header, self.certificates)
 
     def app_settings(self) -> dict[str, str]:
         """The app settings, the same names as in Azure (local.settings.json.example explains each)."""

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 from uuid import uuid4
 
 from ml_core.documents import from_document, time_name, to_document
@@ -42,6 +42,15 @@ class Action(Protocol):
 
     @property
     def look_again_in(self) -> timedelta | None: ...
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Nothing to do until something happens."""
+
+    reason: str
+    look_again_in: timedelta | None = None
+    kind: Literal["rest"] = "rest"
 
 
 S = TypeVar("S")

@@ -6,7 +6,6 @@ Everything is started on free ports, once per session and only when a test asks 
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +68,7 @@ def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
 @pytest.fixture(scope="session")
 def make_endpoint(emulator: Emulator) -> Callable[[str], None]:
     """Makes an online endpoint without deployments, through the REST API, and waits until it stands."""
-    trust = ssl.create_default_context(cafile=emulator.certificates.bundle)
+    trust = emulator.certificates.ssl_context()
     headers = {"Authorization": f"Bearer {emulator.tokens.issue('https://management.azure.com/')[0]}"}
 
     def make(name: str) -> None:

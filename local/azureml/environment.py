@@ -13,15 +13,22 @@ if TYPE_CHECKING:
     from local.azureml.emulator import EmulatorSettings
 
 
-def environment(settings: EmulatorSettings, certificates: Certificates) -> dict[str, str]:
-    """For processes that stand where an Azure app stands: where the cloud is, whom to trust, which identity, which workspace."""
-    base = f"https://127.0.0.1:{settings.port}"
+def azure_variables(base_url: str, header: str, certificates: Certificates) -> dict[str, str]:
+    """Where the cloud is, whom to trust, which identity: what azure-identity, azure-ai-ml and the storage SDKs read."""
     return {
         **certificates.environment(),
-        "ARM_CLOUD_METADATA_URL": f"{base}/metadata/endpoints",
-        "IDENTITY_ENDPOINT": f"{base}/msi/token",
-        "IDENTITY_HEADER": settings.identity_header,
+        "ARM_CLOUD_METADATA_URL": f"{base_url}/metadata/endpoints",
+        "IDENTITY_ENDPOINT": f"{base_url}/msi/token",
+        "IDENTITY_HEADER": header,
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+    }
+
+
+def environment(settings: EmulatorSettings, certificates: Certificates) -> dict[str, str]:
+    """For processes that stand where an Azure app stands: `azure_variables`, and which workspace."""
+    base = f"https://127.0.0.1:{settings.port}"
+    return {
+        **azure_variables(base, settings.identity_header, certificates),
         "TIDEGATE_RESOURCE_MANAGER": f"{base}/",
         "TIDEGATE_SUBSCRIPTION_ID": settings.subscription_id,
         "TIDEGATE_RESOURCE_GROUP": settings.resource_group,

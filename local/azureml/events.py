@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -64,7 +63,7 @@ class EventSink:
             self._thread.join()
 
     def _deliver(self) -> None:
-        trust = ssl.create_default_context(cafile=self._emulator.certificates.bundle)
+        trust = self._emulator.certificates.ssl_context()
         pause = _FIRST_RETRY_SECONDS
         with httpx.Client(verify=trust, timeout=10.0) as client:
             while not self._stop.is_set():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -63,7 +62,7 @@ def pace(
 def _ask(state: Path, port: int, method: str, path: str, body: Any = None) -> httpx.Response:
     if not port_answers(port):
         raise _given_up(f"Nothing answers on port {port}: start it with `python -m local.azureml`.")
-    trust = ssl.create_default_context(cafile=str(ensure_certificates(state.resolve() / "certificates").bundle))
+    trust = ensure_certificates(state.resolve() / "certificates").ssl_context()
     headers = {"X-IDENTITY-HEADER": identity_header(state.resolve())}
     url = f"https://127.0.0.1:{port}{ROOT}{path}"
     try:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ml_core.naming import data_version
 from ml_core.ports import Blob
-from ml_core.reconciling import DATA_ASSETS, Rules
+from ml_core.reconciling import DATA_ASSETS, Rest, Rules
 
 # What made Azure refuse a version (a name, a policy, a missing datastore) is corrected by people, and not within minutes.
 RETRY_A_REFUSED_ONE_AFTER = timedelta(hours=1)
@@ -48,15 +48,6 @@ class Observation:
     blobs: tuple[Blob, ...]
     quiet_period: timedelta
     known: bool = False
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Nothing to do until something happens."""
-
-    reason: str
-    look_again_in: timedelta | None = None
-    kind: Literal["rest"] = "rest"
 
 
 @dataclass(frozen=True)

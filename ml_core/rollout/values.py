@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Literal
 
 from ml_core.ports import EndpointState, Evidence, ModelVersion
+from ml_core.reconciling import Rest
 from ml_core.rollout.provenance import Origin
 
 
@@ -88,15 +89,6 @@ class Observation:
 
     origin: Origin = field(default_factory=Origin)
     """Where the requested version comes from."""
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Nothing to do until something happens."""
-
-    reason: str
-    look_again_in: timedelta | None = None
-    kind: Literal["rest"] = "rest"
 
 
 @dataclass(frozen=True)

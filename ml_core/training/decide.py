@@ -11,7 +11,7 @@ from typing import Literal
 
 from ml_core.naming import training_job
 from ml_core.ports import JobState, ModelVersion
-from ml_core.reconciling import MODELS, Rules
+from ml_core.reconciling import MODELS, Rest, Rules
 
 # Listing models lags behind registering them; a job that registered nothing by then has not done its work.
 PATIENCE_FOR_THE_MODEL = timedelta(minutes=2)
@@ -61,15 +61,6 @@ class Observation:
     job: JobState | None
     registered: ModelVersion | None
     poll: timedelta
-
-
-@dataclass(frozen=True)
-class Rest:
-    """Nothing to do until something happens."""
-
-    reason: str
-    look_again_in: timedelta | None = None
-    kind: Literal["rest"] = "rest"
 
 
 @dataclass(frozen=True)

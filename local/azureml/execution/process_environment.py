@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local.azureml.environment import azure_variables
 from local.azureml.execution.runs import Run
 
 if TYPE_CHECKING:
@@ -56,12 +57,8 @@ def common_environment(emulator: Emulator, python: Path) -> dict[str, str]:
         "VIRTUAL_ENV": str(python.parent.parent),
         "PYTHONUNBUFFERED": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        **emulator.certificates.environment(),
         # By these azure-identity and azure-ai-ml inside a job find the emulator, as they would find Azure.
-        "ARM_CLOUD_METADATA_URL": f"{emulator.base_url}/metadata/endpoints",
-        "IDENTITY_ENDPOINT": f"{emulator.base_url}/msi/token",
-        "IDENTITY_HEADER": emulator.settings.identity_header,
-        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
+        **azure_variables(emulator.base_url, emulator.settings.identity_header, emulator.certificates),
     }
 
 

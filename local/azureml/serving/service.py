@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import shutil
-import ssl
 import sys
 import threading
 import time
@@ -165,7 +164,7 @@ class Serving:
                 _log.warning("the scoring router could not be told of the new table: %s", error)
 
     def _call_router(self) -> None:
-        trust = ssl.create_default_context(cafile=str(self._emulator.certificates.bundle))
+        trust = self._emulator.certificates.ssl_context()
         with httpx.Client(verify=trust, timeout=10.0) as client:
             client.post(f"{self.router_url}/-/reload", headers={"x-router-secret": self._secret}).raise_for_status()
 
