@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from local.azureml.errors import AzureError, bad_request
 from local.azureml.execution.bindings import ParentInput, ParentOutput, StepOutput
-from local.azureml.execution.plan import (
-    DATA_TYPES,
-    Data,
-    FromStep,
-    Lookup,
-    Output,
-    Plan,
-    Step,
-    Value,
-    binding_of,
-    build_step,
-    command_step,
-    input_mode,
-    job_output,
-    root_value,
-)
+from local.azureml.execution.kinds import JOBS, NODES
+from local.azureml.execution.plan import Data, FromStep, Lookup, Output, Plan, Step, Value
+from local.azureml.execution.values import DATA_TYPES, binding_of, input_mode, job_output, root_value
+
+_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
 
 
 def plan_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Plan:
     """Check a job's REST properties and plan it; AzureError 400 for what is wrong in it, 501 for what the emulator cannot run."""
     kind = str(properties.get("jobType", ""))
-    if kind == "Command":
-        return Plan({name: command_step(name, properties, lookup)})
+    if kind in JOBS:
+        return Plan({name: JOBS[kind](name, properties, lookup)})
     if kind != "Pipeline":
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator runs Pipeline and Command jobs, not '{kind}'.")
+        known = ", ".join(["Pipeline", *JOBS])
+        raise AzureError(501, "NotSupportedByEmulator", f"The emulator runs jobs of the types {known}, not '{kind}'.")
     nodes = properties.get("jobs") or {}
     if not nodes:
         raise bad_request("A pipeline job needs at least one step.")
@@ -59,35 +50,32 @@ class _Pipeline:
         return Plan(_ordered(steps), bool(settings.get("continue_on_step_failure", False)))
 
     def _specification(self, name: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
-        kind = node.get("type", "command")
-        if kind != "command":
-            raise AzureError(
-                501, "NotSupportedByEmulator", f"Step '{name}' is of type '{kind}': the emulator runs command steps only."
+        if not _STEP_NAME.fullmatch(name):
+            raise bad_request(
+                f"'{name}' is no valid name of a step: letters, digits, '_' and '-', beginning with a letter or '_'."
             )
-        component = node.get("componentId")
+        type_name = str(node.get("type", "command"))
+        kind = NODES.get(type_name)
+        if kind is None:
+            known = ", ".join(NODES)
+            raise AzureError(
+                501, "NotSupportedByEmulator", f"Step '{name}' is of type '{type_name}': the emulator runs steps of type {known}."
+            )
+        component = kind.component(node)
         if not component:
-            raise bad_request(f"Step '{name}' names no component (componentId).")
+            raise bad_request(f"Step '{name}' names no component.")
         spec: Mapping[str, Any] = self._lookup("components", str(component).removeprefix("azureml:"))["componentSpec"]
-        if spec.get("type", "command") != "command":
-            raise AzureError(
-                501,
-                "NotSupportedByEmulator",
-                f"The component of step '{name}' is of type '{spec['type']}': the emulator runs command components only.",
-            )
+        found = spec.get("type", "command")
+        if found != kind.component_type:
+            raise bad_request(f"Step '{name}' is of type '{type_name}', its component of type '{found}'.")
         return spec
 
     def _step(self, name: str, node: Mapping[str, Any]) -> Step:
         spec = self._specs[name]
-        if node.get("distribution") or spec.get("distribution"):
-            raise AzureError(501, "NotSupportedByEmulator", f"Step '{name}': the emulator runs no distributed steps.")
         inputs = {key: self._input(name, key, value) for key, value in (node.get("inputs") or {}).items() if value is not None}
-        return build_step(
-            name, spec, {key: value for key, value in inputs.items() if value is not None},
-            self._step_outputs(name, spec, node), self._lookup,
-            display_name=node.get("display_name") or spec.get("display_name") or name,
-            environment_variables=node.get("environment_variables") or {},
-            timeout=(node.get("limits") or {}).get("timeout"),
-        )  # fmt: skip
+        given = {key: value for key, value in inputs.items() if value is not None}
+        kind = NODES[str(node.get("type", "command"))]
+        return kind.build(name, node, spec, given, self._step_outputs(name, spec, node), self._lookup)
 
     def _input(self, step: str, name: str, value: Any) -> Value | None:
         """None for a binding to an input of the pipeline that was given no value."""

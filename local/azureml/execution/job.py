@@ -9,6 +9,7 @@ from pathlib import Path
 
 from azure.core.exceptions import AzureError as StorageError
 
+from local.azureml.execution.kinds import RUNS
 from local.azureml.execution.plan import Plan
 from local.azureml.execution.runs import Run, failure
 from local.azureml.execution.step import StepRun, Workshop, artifact_uri, end_tracking
@@ -100,8 +101,9 @@ class JobRun:
         return {name for name, status in self._status.items() if status == "Completed"}
 
     def _start(self, name: str) -> Future[str]:
-        run = self._step_runs[name]
-        step = StepRun(self._shop, self._plan.steps[name], run, self._folder, self._steps, self._tracked[run["runId"]])
+        run, asked = self._step_runs[name], self._plan.steps[name]
+        runs_it = RUNS[type(asked.work)]
+        step = runs_it(self._shop, asked, run, self._folder, self._steps, self._tracked[run["runId"]])
         self._steps[name] = step
         self._note(f"step {name} starts ({run['runId']})")
         return self._rooms.submit(self._execute, step)

@@ -18,7 +18,7 @@ from local.azureml.execution.job import PIPELINE_LOG, JobRun
 from local.azureml.execution.materials import Materials
 from local.azureml.execution.plan import Plan
 from local.azureml.execution.processes import Processes
-from local.azureml.execution.runs import COMMAND, PIPELINE, STEP, TERMINAL, Run, Runs, failure
+from local.azureml.execution.runs import PIPELINE, ROOT_TYPES, STEP, TERMINAL, Run, Runs, failure
 from local.azureml.execution.step import LOG, Workshop
 from local.azureml.execution.tracking import Tracking
 from local.azureml.execution.warmed_parent import LaunchFailedError
@@ -70,7 +70,8 @@ class JobRunner:
         properties = properties["properties"]
         plan = self.plan(name, properties)
         root = self._create_root(name, properties)
-        steps = {name: root} if root["runType"] == COMMAND else {step: self._create_step(root, plan, step) for step in plan.steps}
+        is_pipeline = root["runType"] == PIPELINE
+        steps = {step: self._create_step(root, plan, step) for step in plan.steps} if is_pipeline else {name: root}
         job = JobRun(self._shop, plan, root, steps, self._folder / name, self._rooms, self._afterwards)
         thread = threading.Thread(target=self._run, args=(name, job), name=f"job-{name}", daemon=True)
         with self._lock:
@@ -130,7 +131,7 @@ class JobRunner:
         return job / PIPELINE_LOG if run["runType"] == PIPELINE else job / "steps" / str(run["name"]) / LOG
 
     def _create_root(self, name: str, properties: dict[str, Any]) -> Run:
-        run_type = COMMAND if properties["jobType"] == "Command" else PIPELINE
+        run_type = ROOT_TYPES[properties["jobType"]]
         return self.runs.create(
             name, run_type, properties.get("experimentName") or "Default",
             name=name,

@@ -20,6 +20,8 @@ CHILDREN = "run_children"
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 # As real events name them; for command jobs it is what the run history of Azure is believed to say (not confirmed).
 PIPELINE, STEP, COMMAND = "azureml.PipelineRun", "azureml.StepRun", "azureml.commandjob"
+ROOT_TYPES: Mapping[str, str] = {"Pipeline": PIPELINE, "Command": COMMAND}
+"""jobType -> the type of the job's own run."""
 _EVENTS = "Microsoft.MachineLearningServices"
 
 Run = dict[str, Any]

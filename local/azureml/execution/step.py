@@ -16,7 +16,7 @@ from local.azureml.errors import AzureError
 from local.azureml.execution.bindings import LocalPath, render_command
 from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreter_for
 from local.azureml.execution.materials import Materials, give, make_read_only
-from local.azureml.execution.plan import Data, FromStep, Output, Step
+from local.azureml.execution.plan import Command, Data, FromStep, Output, Step
 from local.azureml.execution.process_environment import common_environment, run_environment, script_of
 from local.azureml.execution.processes import Processes
 from local.azureml.execution.runs import Run, Runs, failure
@@ -56,7 +56,10 @@ class StepCanceledError(Exception):
 
 @dataclass
 class StepRun:
-    """Runs one step in the calling thread. `earlier`: the finished steps that it may read from, by name."""
+    """Runs one step in the calling thread: a command here, other kinds of work in subclasses.
+
+    `earlier`: the finished steps that it may read from, by name.
+    """
 
     shop: Workshop
     step: Step
@@ -67,6 +70,9 @@ class StepRun:
     canceled: threading.Event = field(default_factory=threading.Event)
     interruption: str | None = None
     """Why it is cancelled although nobody asked for it; it has failed then."""
+    inputs: dict[str, str | LocalPath] = field(default_factory=dict)
+    outputs: dict[str, LocalPath] = field(default_factory=dict)
+    """What the command's expressions stand for, once the step prepares."""
     _running: Running | None = None
 
     @property
@@ -113,37 +119,52 @@ class StepRun:
     def _execute(self, run_id: str) -> None:
         self._stop_if_canceled()
         self.shop.runs.set_status(run_id, "Preparing")
-        launch, python = self._prepare()
-        self._stop_if_canceled()
-        self.shop.runs.set_status(run_id, "Running")
-        self._await(self.shop.processes.start(launch, python))
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.touch()
+        self.inputs = {name: self._input(name, value) for name, value in self.step.inputs.items()}
+        self.outputs = {name: self._new_output(name) for name in self.step.outputs}
+        self._produce(run_id)
         self.shop.runs.set_status(run_id, "Finalizing")
         outputs = {name: self._upload(name, output) for name, output in self.step.outputs.items()}
         self.shop.runs.change(run_id, {"outputs": outputs})
 
-    def _prepare(self) -> tuple[Launch, Path]:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.touch()
-        python = self._python()
+    def _produce(self, run_id: str) -> None:
+        """From `self.inputs`, which are there, to `self.outputs`, uploaded next: one process. Other kinds override it."""
+        launch, python = self._launch()
+        self._stop_if_canceled()
+        self.shop.runs.set_status(run_id, "Running")
+        self._await(self.shop.processes.start(launch, python))
+
+    def _launch(self) -> tuple[Launch, Path]:
+        """What to start, and under which Python."""
+        work = self.step.work
+        if not isinstance(work, Command):
+            raise TypeError(f"{type(self).__name__} runs no {type(work).__name__}")
+        python = self._python(work.conda_file)
+        command = render_command(work.command, self.inputs, self.outputs)
+        argv = script_of(command, self.step.environment_variables)
+        code = self._code(work.code_uri)
+        return Launch(code, self._environment(python), self.log, argv=argv, command="" if argv else command), python
+
+    def _code(self, uri: str | None) -> Path:
+        """The step's working folder, with its code when it has any."""
         code = self.folder / "code"
-        if self.step.code_uri:
-            self.shop.materials.code(self.step.code_uri, code)
-        else:
-            code.mkdir()
-        inputs = {name: self._input(name, value) for name, value in self.step.inputs.items()}
-        command = render_command(self.step.command, inputs, {name: self._new_output(name) for name in self.step.outputs})
-        asked = self.step.environment_variables
-        env = {
+        if uri:
+            return self.shop.materials.code(uri, code)
+        code.mkdir()
+        return code
+
+    def _environment(self, python: Path) -> dict[str, str]:
+        """All environment variables of the step's process."""
+        return {
             **common_environment(self.shop.emulator, python),
             **run_environment(self.shop.emulator, self.run, self._tracked()),
-            **asked,
+            **self.step.environment_variables,
         }
-        argv = script_of(command, asked)
-        return Launch(code, env, self.log, argv=argv, command="" if argv else command), python
 
-    def _python(self) -> Path:
-        if self.step.conda_file is not None:
-            return interpreter_for(self.step.conda_file)
+    def _python(self, conda_file: str | None) -> Path:
+        if conda_file is not None:
+            return interpreter_for(conda_file)
         self._note("the environment has no conda file: the emulator uses the stack's training environment instead of its image")
         return default_interpreter()
 

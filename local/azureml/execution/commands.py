@@ -1,0 +1,99 @@
+"""Command steps: of a pipeline's nodes, and of command jobs, which are one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from local.azureml.errors import AzureError, bad_request
+from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
+from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
+from local.azureml.execution.values import duration, job_output, root_value, settle_inputs
+
+
+def command_node(
+    name: str,
+    node: Mapping[str, Any],
+    spec: Mapping[str, Any],
+    given: Mapping[str, Value],
+    outputs: Mapping[str, Output],
+    lookup: Lookup,
+) -> Step:
+    """The step of a node of type command; `name` is its path in the job, `spec` its component's specification."""
+    if node.get("distribution") or spec.get("distribution"):
+        raise AzureError(501, "NotSupportedByEmulator", f"Step '{name}': the emulator runs no distributed steps.")
+    return build_step(
+        name, spec, given, outputs, lookup,
+        display_name=display_name(name, node, spec),
+        environment_variables=node.get("environment_variables") or {},
+        timeout=(node.get("limits") or {}).get("timeout"),
+    )  # fmt: skip
+
+
+def display_name(name: str, node: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """What people read: the node's own, its component's, or the node's name without the path to it."""
+    return str(node.get("display_name") or spec.get("display_name") or name.rpartition(".")[2])
+
+
+def command_step(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:
+    """The one step of a command job (`properties` of its REST body, camelCase)."""
+    if properties.get("distribution"):
+        raise AzureError(501, "NotSupportedByEmulator", "The emulator runs no distributed jobs.")
+    given = {key: root_value(key, value, lookup) for key, value in (properties.get("inputs") or {}).items() if value is not None}
+    declared = {key: {"type": "string" if isinstance(value, str) else value.type} for key, value in given.items()}
+    outputs = {key: job_output(key, value or {}) for key, value in (properties.get("outputs") or {}).items()}
+    spec = {
+        "command": properties.get("command"),
+        "inputs": declared,
+        "outputs": {key: {"type": output.type} for key, output in outputs.items()},
+        "code": properties.get("codeId"),
+        "environment": properties.get("environmentId"),
+    }
+    limits = properties.get("limits") or {}
+    return build_step(
+        name, spec, given, outputs, lookup,
+        display_name=properties.get("displayName") or name,
+        environment_variables=properties.get("environmentVariables") or {},
+        timeout=limits.get("timeout"),
+    )  # fmt: skip
+
+
+def build_step(
+    name: str,
+    spec: Mapping[str, Any],
+    given: Mapping[str, Value],
+    outputs: Mapping[str, Output],
+    lookup: Lookup,
+    *,
+    display_name: str,
+    environment_variables: Mapping[str, Any],
+    timeout: str | int | None,
+) -> Step:
+    """A step from a command component's specification and the values given to it; 400 says what does not fit."""
+    command = spec.get("command")
+    if not isinstance(command, str) or not command.strip():
+        raise bad_request(f"Step '{name}' has no command.")
+    declared = spec.get("inputs") or {}
+    inputs = settle_inputs(name, declared, given)
+    try:
+        check_command(command, set(declared), set(outputs))
+        missing = referenced_inputs(command) - set(inputs)
+    except BindingError as error:
+        raise bad_request(f"Step '{name}': {error}.") from None
+    if missing:
+        raise bad_request(f"Step '{name}': the command needs the inputs {sorted(missing)}, which have no value.")
+    code, environment = _without_prefix(spec.get("code")), _without_prefix(spec.get("environment"))
+    if environment is None:
+        raise bad_request(f"Step '{name}' has no environment.")
+    code_uri = lookup("codes", code)["codeUri"] if code else None
+    return Step(
+        name, display_name, Command(command, code_uri, lookup("environments", environment).get("condaFile")),
+        inputs=inputs,
+        outputs=outputs,
+        environment_variables={key: str(value) for key, value in environment_variables.items() if value is not None},
+        timeout=duration(timeout),
+    )  # fmt: skip
+
+
+def _without_prefix(reference: object) -> str | None:
+    return str(reference).removeprefix("azureml:") if reference else None

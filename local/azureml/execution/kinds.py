@@ -1,0 +1,33 @@
+"""Which kinds of steps there are: how each is read from a node or a job, and who runs it. Nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.azureml.execution.commands import command_node, command_step
+from local.azureml.execution.plan import Command, Lookup, Output, Step, Value, Work
+from local.azureml.execution.step import StepRun
+
+BuildNode = Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Value], Mapping[str, Output], Lookup], Step]
+"""(name, the node, its component's specification, values given to it, its outputs, lookup) -> the step, or AzureError."""
+BuildJob = Callable[[str, Mapping[str, Any], Lookup], Step]
+"""(the job's name, the properties of its REST body, lookup) -> the one step that the job is."""
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """`component` finds the id of the node's component, whose type has to be `component_type`."""
+
+    build: BuildNode
+    component_type: str
+    component: Callable[[Mapping[str, Any]], Any] = lambda node: node.get("componentId")
+
+
+NODES: Mapping[str, NodeKind] = {"command": NodeKind(command_node, "command")}
+"""By the `type` of a pipeline's node; nodes of type pipeline are no steps: graph.py takes them apart."""
+JOBS: Mapping[str, BuildJob] = {"Command": command_step}
+"""By the `jobType` of a job that is one step itself; the type of its run is in `runs.ROOT_TYPES`."""
+RUNS: Mapping[type[Work], type[StepRun]] = {Command: StepRun}
+"""By the type of a step's work."""

@@ -1,0 +1,135 @@
+"""The values of jobs: inputs checked against what a component declares, data and assets looked up, outputs, modes, durations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from local.azureml.errors import AzureError, bad_request
+from local.azureml.execution.bindings import BindingError, ParentInput, ParentOutput, StepOutput, parse_binding
+from local.azureml.execution.plan import Data, Lookup, Output, Value
+
+DATA_TYPES = frozenset({"uri_file", "uri_folder", "mltable", "custom_model", "mlflow_model"})
+_MODES = {
+    "readonlymount": "ro_mount", "readwritemount": "rw_mount", "download": "download", "direct": "direct", "upload": "upload",
+}  # fmt: skip
+_DURATION = re.compile(r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?")
+
+
+def settle_inputs(step: str, declared: Mapping[str, Any], given: Mapping[str, Value]) -> dict[str, Value]:
+    """Given values and defaults, checked against the declaration; optional inputs without a value are left out."""
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        raise bad_request(f"Step '{step}' has no input {', '.join(unknown)}; its inputs are {sorted(declared) or 'none'}.")
+    settled: dict[str, Value] = {}
+    for name, declaration in declared.items():
+        optional = str(declaration.get("optional", "")).lower() == "true"
+        value = given.get(name)
+        if optional and value == "":
+            value = None  # pipeline YAML cannot leave an input out, so an empty value says it
+        if value is None and declaration.get("default") is not None:
+            value = str(declaration["default"])
+        if value is not None:
+            settled[name] = _checked(step, name, declaration, value)
+        elif not optional:
+            raise bad_request(f"Step '{step}': the required input '{name}' has no value.")
+    return settled
+
+
+def _checked(step: str, name: str, declaration: Mapping[str, Any], value: Value) -> Value:
+    kind = str(declaration.get("type", "string")).lower()
+    if (kind in DATA_TYPES) is isinstance(value, str):
+        found = "a literal" if isinstance(value, str) else "data"
+        raise bad_request(f"Step '{step}': input '{name}' is of type {kind}, but {found} was given.")
+    if isinstance(value, str):
+        _check_literal(step, name, kind, declaration, value)
+    return value
+
+
+def _check_literal(step: str, name: str, kind: str, declaration: Mapping[str, Any], value: str) -> None:
+    problem = ""
+    if kind in ("number", "integer"):
+        try:
+            number = int(value) if kind == "integer" else float(value)
+        except ValueError:
+            problem = f"is no {kind}"
+        else:
+            low, high = declaration.get("min"), declaration.get("max")
+            if (low is not None and number < float(low)) or (high is not None and number > float(high)):
+                problem = f"is not between {low} and {high}"
+    elif kind == "boolean" and value.lower() not in ("true", "false"):
+        problem = "is no boolean"
+    allowed = declaration.get("enum")
+    if allowed and value not in [str(item) for item in allowed]:
+        problem = f"is none of {allowed}"
+    if problem:
+        raise bad_request(f"Step '{step}': input '{name}': '{value}' {problem}.")
+
+
+def root_value(name: str, value: Any, lookup: Lookup) -> str | Data:
+    """An input of a job: a literal or data; 400 for an asset that is missing or of another type."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    kind = str(value.get("jobInputType", value.get("job_input_type", "literal"))).lower()
+    if kind == "literal":
+        return str(value.get("value", ""))
+    uri = value.get("uri")
+    if kind not in DATA_TYPES or not isinstance(uri, str) or not uri:
+        raise bad_request(f"Input '{name}': type '{kind}' with uri {uri!r} is not supported.")
+    return Data(_resolved(name, kind, uri, lookup), kind, input_mode(value.get("mode")))
+
+
+def _resolved(name: str, kind: str, uri: str, lookup: Lookup) -> str:
+    for assets, uri_field, type_field in (("data", "dataUri", "dataType"), ("models", "modelUri", "modelType")):
+        if f"/{assets}/" in uri and "/versions/" in uri and not uri.startswith(("azureml://", "https://")):
+            found = lookup(assets, uri)
+            if str(found.get(type_field, kind)).lower() != kind:
+                raise bad_request(f"Input '{name}' is of type {kind}, but the asset is of type {found[type_field]}.")
+            return str(found[uri_field])
+    return uri
+
+
+def job_output(name: str, value: Mapping[str, Any]) -> Output:
+    """An output that a job declares."""
+    kind = str(value.get("jobOutputType", "uri_folder")).lower()
+    if kind not in DATA_TYPES:
+        raise bad_request(f"Output '{name}': type '{kind}' is not supported.")
+    if value.get("assetName"):
+        raise AzureError(
+            501, "NotSupportedByEmulator", f"Output '{name}': the emulator does not register outputs as assets (assetName)."
+        )
+    return Output(kind, parent_output=name, uri=value.get("uri"))
+
+
+def input_mode(mode: object) -> str:
+    """ro_mount when nothing is said; REST's and YAML's spellings are both known."""
+    if mode is None:
+        return "ro_mount"
+    text = str(mode)
+    known = _MODES.get(text.lower().replace("_", ""), text)
+    if known not in ("ro_mount", "rw_mount", "download", "direct"):
+        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not support the input mode '{text}'.")
+    return known
+
+
+def duration(value: str | int | None) -> timedelta | None:
+    """ISO 8601 ("PT1H30M") or seconds."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int):
+        return timedelta(seconds=value)
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise bad_request(f"'{value}' is no duration like PT1H30M.")
+    return timedelta(**{unit: float(number) for unit, number in match.groupdict().items() if number})
+
+
+def binding_of(where: str, value: Any) -> ParentInput | ParentOutput | StepOutput | None:
+    """The binding in a node's input or output; 400 when it is malformed."""
+    text = value.get("value", value.get("path")) if isinstance(value, Mapping) else value
+    try:
+        return parse_binding(text)
+    except BindingError as error:
+        raise bad_request(f"{where}: {error}.") from None
