@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ import jwt
 
 from local.azureml.call import Answer, Auth, Call
 from local.azureml.errors import AzureError, bad_request, not_found, not_supported, unauthorized
+from local.azureml.queries import Query
 from local.azureml.store import Record
 from local.identity import PRINCIPAL_ID
 
@@ -23,6 +25,7 @@ ML_AUDIENCE = "https://ml.azure.local"
 ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
 _TYPE = "Microsoft.MachineLearningServices/workspaces"
 _PAGE = 100
+_VIEWS: dict[str, bool | None] = {"ActiveOnly": False, "ArchivedOnly": True, "All": None}
 _SCOPE = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)(?:/resourceGroups/(?P<group>[^/]+)"
     r"(?:/providers/Microsoft\.MachineLearningServices/workspaces/(?P<workspace>[^/]+))?)?(?:/.*)?",
@@ -79,18 +82,39 @@ def unknown_route(emulator: Emulator, method: str, path: str) -> AzureError:
     return not_supported(f"{method} {path}")
 
 
-def resource(emulator: Emulator, record: Record, path: str, **overrides: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Place:
+    """Where assets live: the workspace, or one registry."""
+
+    id: str
+    """Its ARM id."""
+    shelf: str = ""
+    """In front of the store's kinds: "" of the workspace, "registries/<name>/" of a registry."""
+    type: str = _TYPE
+
+    def kind(self, segment: str) -> str:
+        """The store's kind of the documents at `segment` ("data", "data.containers")."""
+        return self.shelf + segment
+
+
+def workspace(emulator: Emulator) -> Place:
+    """The one workspace of the emulator."""
+    return Place(emulator.workspace_id)
+
+
+def resource(emulator: Emulator, record: Record, path: str, place: Place | None = None, **overrides: Any) -> dict[str, Any]:
     """A stored document as an ARM resource.
 
-    `path` is relative to the workspace ("/data/raw/versions/1"); name and type follow from it.
+    `path` is relative to the place, the workspace if none is given ("/data/raw/versions/1"); name and type follow from it.
     `overrides` replace top-level fields.
     """
+    place = place or workspace(emulator)
     segments = path.strip("/").split("/")
     return {
         **record.body,
-        "id": emulator.workspace_id + path,
+        "id": place.id + path,
         "name": segments[-1],
-        "type": "/".join([_TYPE, *segments[::2]]),
+        "type": "/".join([place.type, *segments[::2]]),
         "systemData": system_data(record),
         **overrides,
     }
@@ -109,7 +133,10 @@ def system_data(record: Record) -> dict[str, str]:
 
 
 def page(emulator: Emulator, call: Call, items: Sequence[dict[str, Any]], *, size: int = _PAGE) -> Answer:
-    """At most `size` items (`count` asks for less); `nextLink` leads to the next page, `$top` limits the whole."""
+    """At most `size` items (`count` asks for less); `nextLink` leads to the next page, `$top` limits the whole.
+
+    For collections that are small and made up of more than one kind; a kind of the store is paged by `stored_page`.
+    """
     top = _positive(call, "$top")
     if top is not None:
         items = items[:top]
@@ -117,9 +144,47 @@ def page(emulator: Emulator, call: Call, items: Sequence[dict[str, Any]], *, siz
     offset = _offset(call)
     body: dict[str, Any] = {"value": list(items[offset : offset + size])}
     if offset + size < len(items):
-        query = {**call.query, "$skip": base64.urlsafe_b64encode(str(offset + size).encode()).decode()}
-        body["nextLink"] = f"{emulator.base_url}{quote(call.path)}?{urlencode(query)}"
+        body["nextLink"] = _next_link(emulator, call, base64.urlsafe_b64encode(str(offset + size).encode()).decode())
     return Answer(body)
+
+
+def stored_page(
+    emulator: Emulator, call: Call, query: Query, shown: Callable[[Record], dict[str, Any]], *, size: int = _PAGE
+) -> Answer:
+    """As `page`, of what a query finds in the store; only the documents of the page are read, `shown` makes resources of them."""
+    top = _positive(call, "$top")
+    size = min(size, _positive(call, "count") or size, top or size)
+    try:
+        found = emulator.store.page(query, size, call.query.get("$skip"))
+    except ValueError as error:
+        raise _strange_token() from error
+    body: dict[str, Any] = {"value": [shown(record) for record in found.records]}
+    if found.next is not None and (top is None or top > size):
+        body["nextLink"] = _next_link(emulator, call, found.next, {} if top is None else {"$top": str(top - size)})
+    return Answer(body)
+
+
+def archived(call: Call) -> bool | None:
+    """What `listViewType` asks for, as a Query takes it: active ones unless it says otherwise; 400 for an unknown view."""
+    view = call.query.get("listViewType", "ActiveOnly")
+    if view not in _VIEWS:
+        raise bad_request(f"listViewType must be one of {', '.join(_VIEWS)}, not '{view}'.")
+    return _VIEWS[view]
+
+
+def tags(call: Call, option: str = "$tags") -> tuple[tuple[str, str | None], ...]:
+    """A comma-separated list of tag names, optionally with values ("stage=live,reviewed"), as a Query takes it."""
+    wanted = (part.partition("=") for part in call.query.get(option, "").split(",") if part)
+    return tuple((name, value if equals else None) for name, equals, value in wanted)
+
+
+def _next_link(emulator: Emulator, call: Call, token: str, changes: Mapping[str, str] | None = None) -> str:
+    query = {**call.query, **(changes or {}), "$skip": token}
+    return f"{emulator.base_url}{quote(call.path)}?{urlencode(query)}"
+
+
+def _strange_token() -> AzureError:
+    return bad_request("The continuation token $skip is not one that this service issued.")
 
 
 def _offset(call: Call) -> int:
@@ -129,7 +194,7 @@ def _offset(call: Call) -> int:
     try:
         return max(0, int(base64.urlsafe_b64decode(token.encode())))
     except ValueError as error:
-        raise bad_request("The continuation token $skip is not one that this service issued.") from error
+        raise _strange_token() from error
 
 
 def _positive(call: Call, name: str) -> int | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.queries import Query
 from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ Properties = dict[str, Any]
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 # The description says nothing of versions; the service takes letters, digits, dots, dashes and underscores.
 _VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
-_VIEWS = ("ActiveOnly", "ArchivedOnly", "All")
-_ORDERS = {"createdtime": "created", "modifiedtime": "updated"}
+_ORDERS: dict[str, Literal["created", "updated"]] = {"createdtime": "created", "modifiedtime": "updated"}
 _SERVER_FIELDS = {"provisioningState", "latestVersion", "nextVersion"}
 
 
@@ -57,29 +57,40 @@ class AssetKind:
 
 
 class Assets:
-    """The operations on one kind of asset."""
+    """The operations on one kind of asset, in the workspace unless another place is given."""
 
-    def __init__(self, emulator: Emulator, kind: AssetKind, created: Callable[[str, str, Body], None] | None = None) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        kind: AssetKind,
+        created: Callable[[str, str, Body], None] | None = None,
+        place: arm.Place | None = None,
+    ) -> None:
         """`created(name, version, body)` is called for each new version, in the transaction that stores it."""
         self._emulator, self._store, self.kind, self._created = emulator, emulator.store, kind, created
+        self._place = place or arm.workspace(emulator)
+        self._versions, self._containers = self._place.kind(kind.segment), self._place.kind(kind.containers)
 
     def routes(self) -> list[Route]:
         path, sdk = f"/{self.kind.segment}", self.kind.sdk
         version, latest = f"{path}/{{name}}/versions/{{version}}", "by label latest: newest of the active versions"
+        whole = "a name goes with all of its versions; azure-ai-ml has no call for it"
         return [
             Route("GET", path, self.list_names, f"{sdk}.list()"),
             Route("GET", f"{path}/{{name}}", self.get_name, f"{sdk}.archive/restore(name), automatic versions", latest),
             Route("PUT", f"{path}/{{name}}", self.put_name, f"{sdk}.archive/restore(name)"),
+            Route("DELETE", f"{path}/{{name}}", self.delete_name, "(REST only)", whole),
             Route("GET", f"{path}/{{name}}/versions", self.list_versions, f"{sdk}.list(name=), {sdk}.get(label=)", latest),
             Route("GET", version, self.get_version, f"{sdk}.get(name, version)"),
             Route("PUT", version, self.put_version, f"{sdk}.create_or_update, {sdk}.archive/restore", self.kind.differences),
+            Route("DELETE", version, self.delete_version, "(REST only)", "azure-ai-ml has no call for it"),
         ]
 
     # versions
 
     def get_version(self, call: Call) -> Answer:
         name, version = call.path_params["name"], call.path_params["version"]
-        record = self._store.record(self.kind.segment, name, version)
+        record = self._store.record(self._versions, name, version)
         if record is None:
             raise self._missing(f"{name}:{version}")
         return Answer(self._version(record))
@@ -103,21 +114,26 @@ class Assets:
                 self._created(name, version, {"properties": properties})
             return {"properties": properties}
 
-        record = self._store.upsert(self.kind.segment, name, version, change)
+        record = self._store.upsert(self._versions, name, version, change)
         return Answer(self._version(record), 201 if is_new else 200)
 
     def list_versions(self, call: Call) -> Answer:
         """Newest first unless `$orderBy` says otherwise; an unknown name is an empty list, as the SDK expects."""
-        records = self._ordered(self._store.records(self.kind.segment, call.path_params["name"]), call)
-        return arm.page(self._emulator, call, [self._version(record) for record in _viewed(records, call)])
+        query = self._query(call, self._versions, call.path_params["name"], "createdtime desc")
+        return arm.stored_page(self._emulator, call, query, self._version)
+
+    def delete_version(self, call: Call) -> Answer:
+        """200, or 204 when there is none; the name stays, as do its other versions."""
+        there = self._store.delete(self._versions, call.path_params["name"], call.path_params["version"])
+        return Answer(status=200 if there else 204)
 
     # names
 
     def get_name(self, call: Call) -> Answer:
-        record = self._store.record(self.kind.containers, call.path_params["name"])
+        record = self._store.record(self._containers, call.path_params["name"])
         if record is None:
             raise self._missing(call.path_params["name"])
-        return Answer(self._container(record, self._store.records(self.kind.segment, record.name)))
+        return Answer(self._container(record))
 
     def put_name(self, call: Call) -> Answer:
         name = call.path_params["name"]
@@ -129,36 +145,42 @@ class Assets:
             self._refuse_container_change(name, before, properties)
             return {"properties": {"isArchived": False, **before, **properties}}
 
-        existed = self._store.record(self.kind.containers, name) is not None
-        record = self._store.upsert(self.kind.containers, name, "", change)
-        return Answer(self._container(record, self._store.records(self.kind.segment, name)), 200 if existed else 201)
+        existed = self._store.record(self._containers, name) is not None
+        record = self._store.upsert(self._containers, name, "", change)
+        return Answer(self._container(record), 200 if existed else 201)
 
     def list_names(self, call: Call) -> Answer:
-        versions: dict[str, list[Record]] = {}
-        for record in self._store.records(self.kind.segment):
-            versions.setdefault(record.name, []).append(record)
-        containers = _viewed(self._store.records(self.kind.containers), call)
-        return arm.page(self._emulator, call, [self._container(one, versions.get(one.name, [])) for one in containers])
+        """In the order of creation unless `$orderBy` says otherwise."""
+        return arm.stored_page(
+            self._emulator, call, self._query(call, self._containers, None, "createdtime asc"), self._container
+        )
+
+    def delete_name(self, call: Call) -> Answer:
+        """200, or 204 when there is none; its versions go with it."""
+        name = call.path_params["name"]
+        with self._store.transaction():
+            self._store.delete_all(self._versions, name)
+            there = self._store.delete(self._containers, name)
+        return Answer(status=200 if there else 204)
 
     # shapes
 
     def _version(self, record: Record) -> Body:
         properties = {**self.kind.answer_defaults, **record.body["properties"], "provisioningState": "Succeeded"}
         path = f"/{self.kind.segment}/{record.name}/versions/{record.version}"
-        return arm.resource(self._emulator, record, path, properties=properties)
+        return arm.resource(self._emulator, record, path, self._place, properties=properties)
 
-    def _container(self, record: Record, versions: list[Record]) -> Body:
-        active = [one for one in versions if not one.body["properties"].get("isArchived")]
-        numbers = [int(one.version) for one in versions if one.version.isdecimal()]
+    def _container(self, record: Record) -> Body:
+        newest = self._store.newest(Query(self._versions, record.name, archived=False))
         properties = {
             "tags": {},
             "properties": {},
             **record.body["properties"],
-            "latestVersion": active[-1].version if active else None,
-            "nextVersion": str(max(numbers, default=0) + 1),
+            "latestVersion": newest.version if newest else None,
+            "nextVersion": str(self._store.highest(self._versions, record.name) + 1),
             "provisioningState": "Succeeded",
         }
-        return arm.resource(self._emulator, record, f"/{self.kind.segment}/{record.name}", properties=properties)
+        return arm.resource(self._emulator, record, f"/{self.kind.segment}/{record.name}", self._place, properties=properties)
 
     # rules
 
@@ -172,7 +194,7 @@ class Assets:
             self._refuse_container_change(name, old["properties"], fixed)
             return old
 
-        self._store.upsert(self.kind.containers, name, "", change)
+        self._store.upsert(self._containers, name, "", change)
 
     def _refuse_container_change(self, name: str, old: Properties, new: Properties) -> None:
         for key in self.kind.container_fields:
@@ -189,13 +211,12 @@ class Assets:
             rule = "1 to 255 letters, digits, '-', '_' and '.', the first a letter or digit."
             raise bad_request(f"'{version}' is not a valid version of a {self.kind.noun}: {rule}", "ValidationError")
 
-    def _ordered(self, records: list[Record], call: Call) -> list[Record]:
-        by, _, direction = call.query.get("$orderBy", "createdtime desc").lower().partition(" ")
+    def _query(self, call: Call, kind: str, name: str | None, usual_order: str) -> Query:
+        by, _, direction = call.query.get("$orderBy", usual_order).lower().partition(" ")
         if by not in _ORDERS or direction not in ("", "asc", "desc"):
             raise bad_request("Please choose OrderBy value from ['createdtime', 'modifiedtime'], with 'asc' or 'desc'.")
-        # The store lists in the order of creation, so that equal times keep it.
-        ordered = records if by == "createdtime" else sorted(records, key=lambda record: record.updated)
-        return ordered[::-1] if direction == "desc" else ordered
+        descending = direction == "desc"
+        return Query(kind, name, archived=arm.archived(call), tags=arm.tags(call), order=_ORDERS[by], newest_first=descending)
 
     def _missing(self, what: str) -> AzureError:
         return not_found(f"Not found {self.kind.noun} {what}.")
@@ -218,11 +239,3 @@ def require(properties: Properties, *fields: str) -> None:
     for key in fields:
         if not isinstance(properties.get(key), str) or not properties[key].strip():
             raise bad_request(f"The {key} field is required.", "ValidationError")
-
-
-def _viewed(records: list[Record], call: Call) -> list[Record]:
-    view = call.query.get("listViewType", "ActiveOnly")
-    if view not in _VIEWS:
-        raise bad_request(f"listViewType must be one of {', '.join(_VIEWS)}, not '{view}'.")
-    wanted = {"ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}[view]
-    return [record for record in records if bool(record.body["properties"].get("isArchived")) in wanted]

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from local.azureml.queries import COLUMNS, INDEXES, MARKS, Query
+
 Body = dict[str, Any]
 
 _SCHEMA = """
@@ -24,7 +26,6 @@ CREATE TABLE IF NOT EXISTS documents (
     UNIQUE (kind, name, version)
 )
 """
-_COLUMNS = "name, version, body, created, updated, etag"
 
 
 class MissingDocumentError(LookupError):
@@ -44,6 +45,14 @@ class Record:
     etag: str
 
 
+@dataclass(frozen=True)
+class Page:
+    """A part of what a query finds; `next` begins the part after it, None: there is none."""
+
+    records: tuple[Record, ...]
+    next: str | None
+
+
 # Named here because inside the class `list` is the method.
 Bodies = list[Body]
 Records = list[Record]
@@ -59,7 +68,7 @@ class Store:
         # WAL with NORMAL: a killed process loses nothing, a power cut perhaps the last moments. Enough for a laptop.
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_SCHEMA)
+        self._migrate()
 
     def close(self) -> None:
         with self._lock:
@@ -74,7 +83,7 @@ class Store:
         """The document with its times and etag, or None."""
         with self._lock:
             row = self._db.execute(
-                f"SELECT {_COLUMNS} FROM documents WHERE kind = ? AND name = ? AND version = ?",  # noqa: S608 - constant columns
+                f"SELECT {COLUMNS} FROM documents WHERE kind = ? AND name = ? AND version = ?",  # noqa: S608 - constant columns
                 (kind, name, version),
             ).fetchone()
         return _record(kind, row) if row else None
@@ -86,7 +95,7 @@ class Store:
 
     def upsert(self, kind: str, name: str, version: str, change: Callable[[Body | None], Body]) -> Record:
         """Atomically write `change(body or None)`; an exception in `change` leaves everything as it was."""
-        with self._transaction():
+        with self.transaction():
             old = self.record(kind, name, version)
             body = change(old.body if old else None)
             now = _now()
@@ -117,13 +126,18 @@ class Store:
             sql = "DELETE FROM documents WHERE kind = ? AND name = ? AND version = ?"
             return self._db.execute(sql, (kind, name, version)).rowcount > 0
 
+    def delete_all(self, kind: str, name: str) -> int:
+        """Delete every version of a name; how many there were."""
+        with self._lock:
+            return self._db.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name)).rowcount
+
     def list(self, kind: str, name: str | None = None) -> Bodies:
         """Bodies in order of creation: all of a kind, or all versions of a name."""
         return [record.body for record in self.records(kind, name)]
 
     def records(self, kind: str, name: str | None = None) -> Records:
         """As `list`, with times and etags."""
-        sql = f"SELECT {_COLUMNS} FROM documents WHERE kind = ?"  # noqa: S608 - constant columns
+        sql = f"SELECT {COLUMNS} FROM documents WHERE kind = ?"  # noqa: S608 - constant columns
         arguments = [kind]
         if name is not None:
             sql, arguments = sql + " AND name = ?", [kind, name]
@@ -131,8 +145,46 @@ class Store:
             rows = self._db.execute(sql + " ORDER BY sequence", arguments).fetchall()
         return [_record(kind, row) for row in rows]
 
+    def page(self, query: Query, size: int, after: str | None = None) -> Page:
+        """At most `size` documents from behind the page that gave the token `after`; ValueError for a token that is none."""
+        found, values = query.sql(after)
+        with self._lock:
+            sql = f"SELECT sequence, {COLUMNS} FROM documents {found} LIMIT ?"  # noqa: S608 - Query puts values apart
+            rows = self._db.execute(sql, [*values, size + 1]).fetchall()
+        records = tuple(_record(query.kind, row[1:]) for row in rows[:size])
+        last = query.token(rows[size - 1][0], records[-1].updated) if len(rows) > size else None
+        return Page(records, last)
+
+    def newest(self, query: Query) -> Record | None:
+        """The first document of a query, or None: the newest one, unless the query says otherwise."""
+        return next(iter(self.page(query, 1).records), None)
+
+    def highest(self, kind: str, name: str) -> int:
+        """The highest of the versions that are plain numbers, archived ones too; 0 when there is none."""
+        with self._lock:
+            sql = "SELECT COALESCE(MAX(number), 0) FROM documents WHERE kind = ? AND name = ?"
+            return int(self._db.execute(sql, (kind, name)).fetchone()[0])
+
+    def count(self, kind: str, name: str | None = None) -> int:
+        """How many documents of a kind, or versions of a name, there are."""
+        condition, values = ("", (kind,)) if name is None else (" AND name = ?", (kind, name))
+        with self._lock:
+            sql = f"SELECT COUNT(*) FROM documents WHERE kind = ?{condition}"  # noqa: S608 - constant conditions
+            return int(self._db.execute(sql, values).fetchone()[0])
+
+    def _migrate(self) -> None:
+        """Make the table, or give what an earlier release left the columns and indexes that it lacks; bodies stay as they are."""
+        self._db.execute(_SCHEMA)
+        there = {row[1] for row in self._db.execute("PRAGMA table_xinfo(documents)")}
+        for column, expression in MARKS.items():
+            if column not in there:
+                self._db.execute(f"ALTER TABLE documents ADD COLUMN {column} INTEGER AS ({expression}) VIRTUAL")
+        for index, columns in INDEXES.items():
+            self._db.execute(f"CREATE INDEX IF NOT EXISTS {index} ON documents ({columns})")
+
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """Everything that is written inside is written whole or, after an exception, not at all; inner ones join the outer."""
         with self._lock:
             if self._db.in_transaction:  # an update inside an update joins it
                 yield
