@@ -1,0 +1,7 @@
+"""MLflow as the workspace serves it: a real mlflow server for tracking and artifacts, and a registry that is the workspace's models."""
+
+from __future__ import annotations
+
+from local.azureml.mlflow.server import MlflowServer
+
+__all__ = ["MlflowServer"]
