@@ -19,6 +19,7 @@ from local.azureml import (
     codes,
     components,
     computes,
+    dashboard,
     data,
     datastores,
     discovery,
@@ -48,7 +49,7 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, schedules, computes, online_endpoints, online_deployments, metrics, operations, steering,
+    jobs, run_history, schedules, computes, online_endpoints, online_deployments, metrics, operations, steering, dashboard,
 )  # fmt: skip
 
 
@@ -65,13 +66,14 @@ class Router:
         self._table = [(route, self._pattern(route.path)) for route in table]
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        path = path.rstrip("/")
         for route, pattern in self._table:
             if route.method == method and (match := pattern.fullmatch(path)):
                 return route, match.groupdict()
         return None
 
     def _pattern(self, path: str) -> re.Pattern[str]:
-        absolute = path[1:] if path.startswith("//") else self._workspace + path
+        absolute = path[1:].rstrip("/") if path.startswith("//") else self._workspace + path
         pieces = re.split(r"\{(\w+)(:path)?\}", absolute)
         source = re.escape(pieces[0])
         for name, rest, literal in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):

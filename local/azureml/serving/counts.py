@@ -110,3 +110,21 @@ def read_counts(path: Path, endpoint: str, start: float, end: float) -> Iterator
     finally:
         database.close()
     yield from (Count(*row) for row in rows)
+
+
+def requests_since(path: Path, endpoint: str, start: float) -> dict[str, dict[str, int]]:
+    """Requests answered since `start` (epoch seconds): by deployment, then by the first digit of the status."""
+    if not path.exists():
+        return {}
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        rows = database.execute(
+            "SELECT deployment, status / 100, SUM(requests) FROM counts WHERE endpoint = ? AND at >= ? GROUP BY 1, 2",
+            (endpoint, math.floor(start)),
+        ).fetchall()
+    finally:
+        database.close()
+    found: dict[str, dict[str, int]] = {}
+    for deployment, hundreds, requests in rows:
+        found.setdefault(deployment, {})[str(hundreds)] = requests
+    return found
