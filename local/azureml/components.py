@@ -15,19 +15,6 @@ _DESCRIPTIVE = ("$schema", "_source", "description", "display_name", "tags")
 """Parts of a specification that say nothing about what is run."""
 
 
-def routes(emulator: Emulator) -> list[Route]:
-    kind = AssetKind(
-        segment="components",
-        noun="component",
-        sdk="components",
-        check=_check,
-        refuse_change=_refuse_change,
-        answer_defaults={"tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
-        differences="the specification is stored as sent; only jobs that use it check its bindings",
-    )
-    return Assets(emulator, kind).routes()
-
-
 def _check(properties: Properties) -> None:
     spec = properties.get("componentSpec")
     if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
@@ -44,3 +31,18 @@ def _refuse_change(what: str, old: Properties, new: Properties) -> None:
 
 def _substance(spec: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key not in _DESCRIPTIVE}
+
+
+KIND = AssetKind(
+    segment="components",
+    noun="component",
+    sdk="components",
+    check=_check,
+    refuse_change=_refuse_change,
+    answer_defaults={"tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
+    differences="the specification is stored as sent; only jobs that use it check its bindings",
+)
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    return Assets(emulator, KIND).routes()

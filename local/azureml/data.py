@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 _TYPES = ("uri_file", "uri_folder", "mltable")
 
 
-def routes(emulator: Emulator) -> list[Route]:
-    kind = AssetKind(
-        segment="data",
-        noun="data asset",
-        sdk="data",
-        check=_check,
-        refuse_change=refuse_path_change("dataUri", "dataType"),
-        container_fields=("dataType",),
-        differences="dataUri is not opened: that something is there is found out by the job that reads it",
-    )
-    return Assets(emulator, kind).routes()
-
-
 def _check(properties: Properties) -> None:
     require(properties, "dataType", "dataUri")
     if properties["dataType"] not in _TYPES:
         raise bad_request(f"dataType must be one of {', '.join(_TYPES)}, not '{properties['dataType']}'.", "ValidationError")
+
+
+KIND = AssetKind(
+    segment="data",
+    noun="data asset",
+    sdk="data",
+    check=_check,
+    refuse_change=refuse_path_change("dataUri", "dataType"),
+    container_fields=("dataType",),
+    differences="dataUri is not opened: that something is there is found out by the job that reads it",
+)
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    return Assets(emulator, KIND).routes()

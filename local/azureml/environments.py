@@ -17,20 +17,6 @@ _DEFINITION = ("image", "condaFile", "build", "osType")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 
 
-def routes(emulator: Emulator) -> list[Route]:
-    kind = AssetKind(
-        segment="environments",
-        noun="environment",
-        sdk="environments",
-        check=_check,
-        refuse_change=_refuse_change,
-        name_pattern=_NAME,
-        answer_defaults={"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}},
-        differences="no image is built: conda files stand for local Python environments",
-    )
-    return Assets(emulator, kind).routes()
-
-
 def _check(properties: Properties) -> None:
     if not properties.get("image") and not properties.get("build"):
         raise bad_request("An environment needs an image or a build context.", "ValidationError")
@@ -41,3 +27,19 @@ def _refuse_change(what: str, old: Properties, new: Properties) -> None:
     for key in _DEFINITION:
         if new.get(key, old.get(key)) != old.get(key):
             raise conflict(f"Environment {what} is already registered and its {key} cannot be changed: use another version.")
+
+
+KIND = AssetKind(
+    segment="environments",
+    noun="environment",
+    sdk="environments",
+    check=_check,
+    refuse_change=_refuse_change,
+    name_pattern=_NAME,
+    answer_defaults={"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}},
+    differences="no image is built: conda files stand for local Python environments",
+)
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    return Assets(emulator, KIND).routes()
