@@ -51,6 +51,7 @@ class Route:
     `path` is relative to the workspace ("/models/{name}") or absolute with a leading "//" ("//metadata/endpoints").
     `{name}` matches one segment, `{rest:path}` the remainder. Literal parts are compared case-insensitively.
     `sdk` (the call of azure-ai-ml that uses it) and `differences` (from Azure) are the coverage table.
+    `query` names the options that the handler honours, beside those of every list (checks.py); any other is refused by name.
     """
 
     method: str
@@ -59,3 +60,4 @@ class Route:
     sdk: str = ""
     differences: str = ""
     auth: Auth = "arm"
+    query: tuple[str, ...] = ()
