@@ -25,6 +25,7 @@ Properties = dict[str, Any]
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 # The description says nothing of versions; the service takes letters, digits, dots, dashes and underscores.
 _VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
+_OPTIONS = ("listViewType", "$orderBy", "$tags")
 _ORDERS: dict[str, Literal["created", "updated"]] = {"createdtime": "created", "modifiedtime": "updated"}
 _SERVER_FIELDS = {"provisioningState", "latestVersion", "nextVersion"}
 
@@ -49,6 +50,8 @@ class AssetKind:
     """Fields that Azure always answers and the SDK relies on."""
     container_fields: tuple[str, ...] = ()
     """Properties that belong to the name and not to one version: fixed by the first version."""
+    state: Properties = field(default_factory=lambda: {"provisioningState": "Succeeded"})
+    """What Azure answers of the making of a version; data has none."""
     differences: str = ""
 
     @property
@@ -76,11 +79,18 @@ class Assets:
         version, latest = f"{path}/{{name}}/versions/{{version}}", "by label latest: newest of the active versions"
         whole = "a name goes with all of its versions; azure-ai-ml has no call for it"
         return [
-            Route("GET", path, self.list_names, f"{sdk}.list()"),
+            Route("GET", path, self.list_names, f"{sdk}.list()", query=_OPTIONS),
             Route("GET", f"{path}/{{name}}", self.get_name, f"{sdk}.archive/restore(name), automatic versions", latest),
             Route("PUT", f"{path}/{{name}}", self.put_name, f"{sdk}.archive/restore(name)"),
             Route("DELETE", f"{path}/{{name}}", self.delete_name, "(REST only)", whole),
-            Route("GET", f"{path}/{{name}}/versions", self.list_versions, f"{sdk}.list(name=), {sdk}.get(label=)", latest),
+            Route(
+                "GET",
+                f"{path}/{{name}}/versions",
+                self.list_versions,
+                f"{sdk}.list(name=), {sdk}.get(label=)",
+                latest,
+                query=_OPTIONS,
+            ),
             Route("GET", version, self.get_version, f"{sdk}.get(name, version)"),
             Route("PUT", version, self.put_version, f"{sdk}.create_or_update, {sdk}.archive/restore", self.kind.differences),
             Route("DELETE", version, self.delete_version, "(REST only)", "azure-ai-ml has no call for it"),
@@ -166,7 +176,7 @@ class Assets:
     # shapes
 
     def _version(self, record: Record) -> Body:
-        properties = {**self.kind.answer_defaults, **record.body["properties"], "provisioningState": "Succeeded"}
+        properties = {**self.kind.answer_defaults, **record.body["properties"], **self.kind.state}
         path = f"/{self.kind.segment}/{record.name}/versions/{record.version}"
         return arm.resource(self._emulator, record, path, self._place, properties=properties)
 
@@ -178,7 +188,7 @@ class Assets:
             **record.body["properties"],
             "latestVersion": newest.version if newest else None,
             "nextVersion": str(self._store.highest(self._versions, record.name) + 1),
-            "provisioningState": "Succeeded",
+            **self.kind.state,
         }
         return arm.resource(self._emulator, record, f"/{self.kind.segment}/{record.name}", self._place, properties=properties)
 

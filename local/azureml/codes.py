@@ -29,6 +29,7 @@ def routes(emulator: Emulator) -> list[Route]:
             codes.list_versions,
             "(look-up by hash before an upload)",
             "the hash is looked up in all names",
+            query=("hash", "hashVersion", "listViewType", "$orderBy"),
         ),
         Route("GET", version, codes.assets.get_version, "(code of components, jobs and deployments)"),
         Route("PUT", version, codes.assets.put_version, "(code of components, jobs and deployments)", difference),

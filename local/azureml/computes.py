@@ -199,5 +199,5 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("GET", "/computes", own.list, "compute.list"),
         Route("GET", "/computes/{name}", own.get, "compute.get", "its nodes are always 0"),
         Route("PUT", "/computes/{name}", own.put, "compute.begin_create_or_update, compute.begin_update", kept),
-        Route("DELETE", "/computes/{name}", own.delete, "compute.begin_delete"),
+        Route("DELETE", "/computes/{name}", own.delete, "compute.begin_delete", query=("underlyingResourceAction",)),
     ]

@@ -27,6 +27,7 @@ KIND = AssetKind(
     check=_check,
     refuse_change=refuse_path_change("dataUri", "dataType"),
     container_fields=("dataType",),
+    state={},
     differences="dataUri is not opened: that something is there is found out by the job that reads it",
 )
 

@@ -25,7 +25,14 @@ def routes(emulator: Emulator) -> list[Route]:
     return [
         Route("PUT", "/jobs/{name}", jobs.put, "jobs.create_or_update", "Pipeline jobs of command components, and command jobs"),
         Route("GET", "/jobs/{name}", jobs.get, "jobs.get"),
-        Route("GET", "/jobs", jobs.list_all, "jobs.list", "filters: listViewType, jobType, tag"),
+        Route(
+            "GET",
+            "/jobs",
+            jobs.list_all,
+            "jobs.list",
+            "filters: listViewType, jobType, tag",
+            query=("listViewType", "jobType", "tag"),
+        ),
         Route("POST", "/jobs/{name}/cancel", jobs.cancel, "jobs.begin_cancel", "of a job that has ended: 200, without effect"),
     ]
 

@@ -45,4 +45,5 @@ def routes(emulator: Emulator) -> list[Route]:
         "requests refused before a deployment was chosen (401, 404) are not counted"
     )
     path = "/onlineEndpoints/{endpoint}/providers/microsoft.insights/metrics"
-    return [Route("GET", path, metrics, sdk="azure-mgmt-monitor metrics.list", differences=differences)]
+    honoured = ("metricnames", "timespan", "interval", "aggregation", "$filter")
+    return [Route("GET", path, metrics, sdk="azure-mgmt-monitor metrics.list", differences=differences, query=honoured)]

@@ -203,7 +203,7 @@ def routes(emulator: Emulator) -> list[Route]:
         "monitors are kept and checked, never run; no ImportData, no InvokeBatchEndpoint"
     )
     return [
-        Route("GET", "/schedules", own.list, "schedules.list"),
+        Route("GET", "/schedules", own.list, "schedules.list", query=("listViewType",)),
         Route("GET", "/schedules/{name}", own.get, "schedules.get"),
         Route(
             "PUT", "/schedules/{name}", own.put,
