@@ -11,7 +11,7 @@ from local.azureml.errors import bad_request, conflict
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_DESCRIPTIVE = ("$schema", "_source", "description", "display_name", "tags")
+_DESCRIPTIVE = ("$schema", "_source", "name", "description", "display_name", "tags")
 """Parts of a specification that say nothing about what is run."""
 
 
