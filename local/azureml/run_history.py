@@ -11,9 +11,7 @@ from urllib.parse import quote
 
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found, not_supported
-from local.azureml.execution.job import PIPELINE_LOG
-from local.azureml.execution.runs import PIPELINE, Run
-from local.azureml.execution.step import LOG
+from local.azureml.execution.runs import Run, log_name
 from local.azureml.operations import LOCATION
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ class _History:
     def details(self, call: Call) -> Answer:
         run = self._runner.runs.get(call.path_params["run"])
         shown = self._shown(run)
-        return Answer({**shown, "createdTimeUtc": run["createdUtc"], "logFiles": {self._log_name(run): self._log_url(run)}})
+        return Answer({**shown, "createdTimeUtc": run["createdUtc"], "logFiles": {log_name(run): self._log_url(run)}})
 
     def run_data(self, call: Call) -> Answer:
         return Answer({"runMetadata": self._shown(self._runner.runs.get(str(_field(call, "runId"))))})
@@ -112,9 +110,6 @@ class _History:
         if uri is None:
             raise not_found(f"'{asset}' is no output of a job.")
         return {"uri": uri, "type": self._kind_of(uri)}
-
-    def _log_name(self, run: Run) -> str:
-        return PIPELINE_LOG if run["runType"] == PIPELINE else LOG
 
     def _log_url(self, run: Run) -> str:
         name = run["runId"]

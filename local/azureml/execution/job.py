@@ -11,11 +11,9 @@ from azure.core.exceptions import AzureError as StorageError
 
 from local.azureml.execution.kinds import RUNS
 from local.azureml.execution.plan import Plan
-from local.azureml.execution.runs import Run, failure
+from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
 from local.azureml.execution.step import StepRun, Workshop, artifact_uri, end_tracking
 from local.azureml.execution.tracking import JobTracking
-
-PIPELINE_LOG = "logs/azureml/executionlogs.txt"
 
 
 class JobRun:

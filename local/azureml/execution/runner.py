@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from local.azureml.errors import bad_request, not_found
 from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreters
 from local.azureml.execution.graph import plan_job
-from local.azureml.execution.job import PIPELINE_LOG, JobRun
+from local.azureml.execution.job import JobRun
 from local.azureml.execution.materials import Materials
 from local.azureml.execution.plan import Plan
 from local.azureml.execution.processes import Processes
-from local.azureml.execution.runs import PIPELINE, ROOT_TYPES, STEP, TERMINAL, Run, Runs, failure
-from local.azureml.execution.step import LOG, Workshop
+from local.azureml.execution.runs import PIPELINE, ROOT_TYPES, STEP, TERMINAL, Run, Runs, failure, log_name
+from local.azureml.execution.step import Workshop
 from local.azureml.execution.tracking import Tracking
 from local.azureml.execution.warmed_parent import LaunchFailedError
 
@@ -128,7 +128,7 @@ class JobRunner:
     def log_file(self, run: Run) -> Path:
         """The live log of a job or a step."""
         job = self._folder / str(run["rootRunId"])
-        return job / PIPELINE_LOG if run["runType"] == PIPELINE else job / "steps" / str(run["name"]) / LOG
+        return (job if run["runType"] == PIPELINE else job / "steps" / str(run["name"])) / log_name(run)
 
     def _create_root(self, name: str, properties: dict[str, Any]) -> Run:
         run_type = ROOT_TYPES[properties["jobType"]]

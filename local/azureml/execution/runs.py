@@ -20,8 +20,13 @@ CHILDREN = "run_children"
 TERMINAL = frozenset({"Completed", "Failed", "Canceled"})
 # As real events name them; for command jobs it is what the run history of Azure is believed to say (not confirmed).
 PIPELINE, STEP, COMMAND = "azureml.PipelineRun", "azureml.StepRun", "azureml.commandjob"
-ROOT_TYPES: Mapping[str, str] = {"Pipeline": PIPELINE, "Command": COMMAND}
+SWEEP = "azureml.hyperdrive"
+"""Of stand-alone sweeps: the run history's `hyperdrive` with the prefix of the others (not confirmed)."""
+ROOT_TYPES: Mapping[str, str] = {"Pipeline": PIPELINE, "Command": COMMAND, "Sweep": SWEEP}
 """jobType -> the type of the job's own run."""
+PIPELINE_LOG = "logs/azureml/executionlogs.txt"
+LOG = "user_logs/std_log.txt"
+_LOGS = {PIPELINE: PIPELINE_LOG, SWEEP: "azureml-logs/hyperdrive.txt"}
 _EVENTS = "Microsoft.MachineLearningServices"
 
 Run = dict[str, Any]
@@ -127,6 +132,11 @@ class Runs:
         self._emulator.events.publish(f"{_EVENTS}.RunStatusChanged", subject, {**data, "runStatus": run["status"]})
         if run["status"] == "Completed":
             self._emulator.events.publish(f"{_EVENTS}.RunCompleted", subject, data)
+
+
+def log_name(run: Run) -> str:
+    """Where a run's main log is among its artifacts: the SDK looks for it by the job's type."""
+    return _LOGS.get(run["runType"], LOG)
 
 
 def failure(message: str, code: str = "UserError") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from local.azureml.execution.materials import Materials, give, make_read_only
 from local.azureml.execution.plan import Command, Data, FromStep, Output, Step
 from local.azureml.execution.process_environment import common_environment, run_environment, script_of
 from local.azureml.execution.processes import Processes
-from local.azureml.execution.runs import Run, Runs, failure
+from local.azureml.execution.runs import Run, Runs, failure, log_name
 from local.azureml.execution.tracking import Tracking, TrackingError
 from local.azureml.execution.warmed_parent import Launch, LaunchFailedError, Running
 from local.processes import tail
@@ -27,7 +27,6 @@ from local.processes import tail
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-LOG = "user_logs/std_log.txt"
 _TAIL_LINES = 20
 _GRACE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class StepRun:
 
     @property
     def log(self) -> Path:
-        return self.folder / LOG
+        return self.folder / log_name(self.run)
 
     def output_path(self, name: str) -> Path:
         return self.folder / "outputs" / name
@@ -248,7 +247,7 @@ class StepRun:
     def _store_log(self) -> None:
         storage = self.shop.emulator.storage
         if self.log.exists():
-            target = storage.resolve(artifact_uri(self.run["runId"], LOG))
+            target = storage.resolve(artifact_uri(self.run["runId"], log_name(self.run)))
             try:
                 storage.upload_folder(self.log, target.container, target.path)
             except (StorageError, OSError) as error:  # what the step came to stays
