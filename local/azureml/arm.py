@@ -172,7 +172,7 @@ def archived(call: Call) -> bool | None:
     return _VIEWS[view]
 
 
-def tags(call: Call, option: str = "$tags") -> tuple[tuple[str, str | None], ...]:
+def tags(call: Call, option: str) -> tuple[tuple[str, str | None], ...]:
     """A comma-separated list of tag names, optionally with values ("stage=live,reviewed"), as a Query takes it."""
     wanted = (part.partition("=") for part in call.query.get(option, "").split(",") if part)
     return tuple((name, value if equals else None) for name, equals, value in wanted)

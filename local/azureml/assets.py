@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from local.azureml import arm
+from local.azureml import arm, curated, lookup
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found
 from local.azureml.queries import Query
@@ -98,12 +98,23 @@ class Assets:
 
     # versions
 
-    def get_version(self, call: Call) -> Answer:
-        name, version = call.path_params["name"], call.path_params["version"]
+    def has(self, name: str, version: str) -> bool:
+        return self._store.record(self._versions, name, version) is not None
+
+    def properties(self, name: str, version: str) -> Properties:
+        """What the version has; 404 when there is none."""
+        properties: Properties = self._find(name, version).body["properties"]
+        return properties
+
+    def _find(self, name: str, version: str) -> Record:
         record = self._store.record(self._versions, name, version)
+        record = record or curated.version(self._place, self.kind.segment, name, version)
         if record is None:
             raise self._missing(f"{name}:{version}")
-        return Answer(self._version(record))
+        return record
+
+    def get_version(self, call: Call) -> Answer:
+        return Answer(self._version(self._find(call.path_params["name"], call.path_params["version"])))
 
     def put_version(self, call: Call) -> Answer:
         """201 for a new version, 200 for an existing one whose tags, description or archive state change."""
@@ -129,7 +140,11 @@ class Assets:
 
     def list_versions(self, call: Call) -> Answer:
         """Newest first unless `$orderBy` says otherwise; an unknown name is an empty list, as the SDK expects."""
-        query = self._query(call, self._versions, call.path_params["name"], "createdtime desc")
+        name = call.path_params["name"]
+        stand_in = curated.version(self._place, self.kind.segment, name, curated.LATEST)
+        if stand_in is not None and self._store.newest(Query(self._versions, name)) is None:
+            return Answer({"value": [self._version(stand_in)]})
+        query = self._query(call, self._versions, name, "createdtime desc")
         return arm.stored_page(self._emulator, call, query, self._version)
 
     def delete_version(self, call: Call) -> Answer:
@@ -140,9 +155,10 @@ class Assets:
     # names
 
     def get_name(self, call: Call) -> Answer:
-        record = self._store.record(self._containers, call.path_params["name"])
+        name = call.path_params["name"]
+        record = self._store.record(self._containers, name) or curated.container(self._place, self.kind.segment, name)
         if record is None:
-            raise self._missing(call.path_params["name"])
+            raise self._missing(name)
         return Answer(self._container(record))
 
     def put_name(self, call: Call) -> Answer:
@@ -181,7 +197,7 @@ class Assets:
         return arm.resource(self._emulator, record, path, self._place, properties=properties)
 
     def _container(self, record: Record) -> Body:
-        newest = self._store.newest(Query(self._versions, record.name, archived=False))
+        newest = lookup.newest(self._emulator, self._place, self.kind.segment, record.name)
         properties = {
             "tags": {},
             "properties": {},
@@ -226,7 +242,14 @@ class Assets:
         if by not in _ORDERS or direction not in ("", "asc", "desc"):
             raise bad_request("Please choose OrderBy value from ['createdtime', 'modifiedtime'], with 'asc' or 'desc'.")
         descending = direction == "desc"
-        return Query(kind, name, archived=arm.archived(call), tags=arm.tags(call), order=_ORDERS[by], newest_first=descending)
+        return Query(
+            kind,
+            name,
+            archived=arm.archived(call),
+            tags=arm.tags(call, "$tags") + arm.tags(call, "tags"),
+            order=_ORDERS[by],
+            newest_first=descending,
+        )
 
     def _missing(self, what: str) -> AzureError:
         return not_found(f"Not found {self.kind.noun} {what}.")

@@ -40,15 +40,7 @@ def routes(emulator: Emulator) -> list[Route]:
 class Codes:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        kind = AssetKind(
-            segment="codes",
-            noun="code",
-            sdk="codes",
-            check=self._check,
-            refuse_change=refuse_path_change("codeUri"),
-            answer_defaults={"isAnonymous": True, "isArchived": False, "tags": {}, "properties": {}},
-        )
-        self.assets = Assets(emulator, kind, self._remember_hash)
+        self.assets = Assets(emulator, code_kind(emulator), self._remember_hash)
 
     def list_versions(self, call: Call) -> Answer:
         """With `hash`: the version with this content under any name, since the SDK draws a new name for each upload."""
@@ -56,7 +48,7 @@ class Codes:
         if wanted is None:
             return self.assets.list_versions(call)
         found = self._emulator.store.get(_BY_HASH, wanted, call.query.get("hashVersion", ""))
-        if found is None:
+        if found is None or not self.assets.has(found["name"], found["version"]):  # it may have been deleted since
             return Answer({"value": []})
         path = {"name": found["name"], "version": found["version"]}
         return Answer({"value": [self.assets.get_version(Call("GET", call.path, path)).body]})
@@ -69,24 +61,12 @@ class Codes:
                 f"pendingUploadType must be one of {', '.join(_UPLOAD_TYPES)}, not '{requested}'.", "ValidationError"
             )
         upload = str(uuid.uuid4())
-        storage = self._emulator.storage
-        storage.create_container(upload)
-        uri = storage.container_url(upload)
-        credential = {"credentialType": "SAS", "sasUri": f"{uri}?{storage.container_sas(upload, 'racwl', hours=_UPLOAD_HOURS)}"}
         body: dict[str, Any] = {
             "pendingUploadId": upload,
             "pendingUploadType": requested,
-            "blobReferenceForConsumption": {
-                "blobUri": uri,
-                "storageAccountArmId": _account_id(self._emulator),
-                "credential": credential,
-            },
+            "blobReferenceForConsumption": blob_reference(self._emulator, upload),
         }
         return Answer(body)
-
-    def _check(self, properties: Properties) -> None:
-        require(properties, "codeUri")
-        self._emulator.storage.resolve(properties["codeUri"])
 
     def _remember_hash(self, name: str, version: str, body: Body) -> None:
         properties = body["properties"].get("properties") or {}
@@ -99,3 +79,28 @@ class Codes:
 def _account_id(emulator: Emulator) -> str:
     group = emulator.workspace_id.split("/providers/")[0]
     return f"{group}/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
+
+
+def code_kind(emulator: Emulator) -> AssetKind:
+    def check(properties: Properties) -> None:
+        require(properties, "codeUri")
+        emulator.storage.resolve(properties["codeUri"])
+
+    return AssetKind(
+        segment="codes",
+        noun="code",
+        sdk="codes",
+        check=check,
+        refuse_change=refuse_path_change("codeUri"),
+        answer_defaults={"isAnonymous": True, "isArchived": False, "tags": {}, "properties": {}},
+    )
+
+
+def blob_reference(emulator: Emulator, container: str, permissions: str = "racwl") -> Body:
+    """A container, made unless it is there, with leave to use it for an hour; by itself to write to."""
+    storage = emulator.storage
+    storage.create_container(container)
+    uri = storage.container_url(container)
+    sas = storage.container_sas(container, permissions, hours=_UPLOAD_HOURS)
+    credential = {"credentialType": "SAS", "sasUri": f"{uri}?{sas}"}
+    return {"blobUri": uri, "storageAccountArmId": _account_id(emulator), "credential": credential}

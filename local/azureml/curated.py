@@ -15,7 +15,7 @@ REGISTRY = "azureml"
 """Exists from the start, and is read-only, as Microsoft's is for everybody."""
 LATEST = "1"
 """The version that `latest` means; every other one is there as well."""
-_SHELF = f"registries/{REGISTRY}/"
+SHELF = f"registries/{REGISTRY}/"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 _OF_WORKSPACES = "azureml-"
 _SINCE = "2024-01-01T00:00:00.000000Z"
@@ -49,4 +49,4 @@ def container(place: Place, segment: str, name: str) -> Record | None:
 def _is_curated(place: Place, segment: str, name: str) -> bool:
     if segment != "environments" or not _NAME.fullmatch(name):
         return False
-    return place.shelf == _SHELF or (not place.shelf and name.lower().startswith(_OF_WORKSPACES))
+    return place.shelf == SHELF or (not place.shelf and name.lower().startswith(_OF_WORKSPACES))

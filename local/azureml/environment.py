@@ -18,6 +18,8 @@ def azure_variables(base_url: str, header: str, certificates: Certificates) -> d
     return {
         **certificates.environment(),
         "ARM_CLOUD_METADATA_URL": f"{base_url}/metadata/endpoints",
+        # Azure's is made of the cloud's name and a region: not for clouds with an address of their own.
+        "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{base_url}/",
         "IDENTITY_ENDPOINT": f"{base_url}/msi/token",
         "IDENTITY_HEADER": header,
         "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",

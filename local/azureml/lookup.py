@@ -40,8 +40,6 @@ class Found:
     @property
     def id(self) -> str:
         """Names this very version, though it was asked for by a label."""
-        if self.place.shelf:
-            return f"azureml://{self.place.shelf}{self.kind}/{self.name}/versions/{self.version}"
         return f"{self.place.id}/{self.kind}/{self.name}/versions/{self.version}"
 
 
@@ -79,10 +77,7 @@ def registry(emulator: Emulator, name: str) -> Place | None:
     name = name.lower()
     if name != curated.REGISTRY and emulator.store.record(REGISTRIES, name) is None:
         return None
-    settings = emulator.settings
-    group = f"/subscriptions/{settings.subscription_id}/resourceGroups/{settings.resource_group}"
-    provider = "Microsoft.MachineLearningServices/registries"
-    return Place(f"{group}/providers/{provider}/{name}", f"registries/{name}/", provider)
+    return Place(f"azureml://registries/{name}", f"registries/{name}/", "Microsoft.MachineLearningServices/registries")
 
 
 def _parts(emulator: Emulator, kind: str, reference: str) -> tuple[Place, str, str, str | None]:

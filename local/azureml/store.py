@@ -131,6 +131,11 @@ class Store:
         with self._lock:
             return self._db.execute("DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name)).rowcount
 
+    def delete_kinds(self, beginning: str) -> None:
+        """Delete the documents of every kind that begins so."""
+        with self._lock:
+            self._db.execute("DELETE FROM documents WHERE substr(kind, 1, ?) = ?", (len(beginning), beginning))
+
     def list(self, kind: str, name: str | None = None) -> Bodies:
         """Bodies in order of creation: all of a kind, or all versions of a name."""
         return [record.body for record in self.records(kind, name)]
