@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.azureml.execution.commands import command_node, command_step
+from local.azureml.execution.parallel.nodes import parallel_node
+from local.azureml.execution.parallel.plan import Parallel
+from local.azureml.execution.parallel.run import ParallelRun
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value, Work
 from local.azureml.execution.step import StepRun
+from local.azureml.execution.sweep.plan import Sweep
+from local.azureml.execution.sweep.reading import sweep_job, sweep_node, trial_component
+from local.azureml.execution.sweep.run import SweepRun
 
 BuildNode = Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Value], Mapping[str, Output], Lookup], Step]
 """(name, the node, its component's specification, values given to it, its outputs, lookup) -> the step, or AzureError."""
@@ -25,9 +31,13 @@ class NodeKind:
     component: Callable[[Mapping[str, Any]], Any] = lambda node: node.get("componentId")
 
 
-NODES: Mapping[str, NodeKind] = {"command": NodeKind(command_node, "command")}
+NODES: Mapping[str, NodeKind] = {
+    "command": NodeKind(command_node, "command"),
+    "parallel": NodeKind(parallel_node, "parallel"),
+    "sweep": NodeKind(sweep_node, "command", trial_component),
+}
 """By the `type` of a pipeline's node; nodes of type pipeline are no steps: graph.py takes them apart."""
-JOBS: Mapping[str, BuildJob] = {"Command": command_step}
+JOBS: Mapping[str, BuildJob] = {"Command": command_step, "Sweep": sweep_job}
 """By the `jobType` of a job that is one step itself; the type of its run is in `runs.ROOT_TYPES`."""
-RUNS: Mapping[type[Work], type[StepRun]] = {Command: StepRun}
+RUNS: Mapping[type[Work], type[StepRun]] = {Command: StepRun, Parallel: ParallelRun, Sweep: SweepRun}
 """By the type of a step's work."""
