@@ -58,6 +58,12 @@ class Tracking:
         """`status` as the job's: Completed, Failed or Canceled."""
         self._post("runs/update", {"run_id": run_id, "status": _STATUS[status], "end_time": int(time.time() * 1000)})
 
+    def metric_history(self, run_id: str, name: str) -> list[float]:
+        """Every value that a run logged of a metric, in the order it did."""
+        answer = _checked(self._request("GET", "metrics/get-history", params={"run_id": run_id, "metric_key": name}))
+        found = sorted(answer.get("metrics", []), key=lambda metric: (int(metric["timestamp"]), int(metric.get("step", 0))))
+        return [float(metric["value"]) for metric in found]
+
     def _find_or_create(self, name: str) -> str:
         answer = self._request("GET", "experiments/get-by-name", params={"experiment_name": name})
         if answer.status_code == 404:
