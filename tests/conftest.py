@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
     from local.azureml.emulator import Emulator
+    from local.azureml.mlflow import MlflowServer
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +48,7 @@ def azurite(state: Path, certificates: Certificates) -> Iterator[Azurite]:
 def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
     """The emulator, answering on a free port of this process, every transition immediate.
 
-    Nothing listens on its `mlflow_url` unless a test asks for a server there too.
+    Its MLflow gateway answers for the registry; the mlflow server behind runs only when a test asks for it (`mlflow_server`).
     """
     from local.azureml.emulator import Emulator, EmulatorSettings
     from local.azureml.server import Server
@@ -57,11 +59,22 @@ def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
         router_port=free_port(),
         blob_url=azurite.blob_url,
         mlflow_url=f"http://127.0.0.1:{free_port()}",
+        mlflow_server=f"http://127.0.0.1:{free_port()}",
         identity_header="header-of-the-tests",
     )
     server = Server(Emulator(settings))
     server.start()
     yield server.emulator
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) -> Iterator[MlflowServer]:
+    """The real mlflow server behind the emulator's gateway."""
+    from local.azureml.mlflow import MlflowServer
+
+    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), port=urlsplit(emulator.settings.mlflow_server_url).port or 0)
+    yield server
     server.stop()
 
 

@@ -1,4 +1,4 @@
-"""The request's life: find the route, authenticate, ask for an api-version, decode, call the handler, encode the answer."""
+"""The request's life: find the route, authenticate, ask for an api-version, decode, check, call the handler, encode the answer."""
 
 from __future__ import annotations
 
@@ -94,8 +94,11 @@ def build_app(emulator: Emulator) -> Starlette:
             if emulator.faults.requests:
                 await steering.suffer(emulator, call)
             if emulator.transitions.counting:
+            emulator.checks.request(route, call)
                 steering.count_read(emulator, call)
-            return _response(await asyncio.get_running_loop().run_in_executor(threads, route.handler, call))
+            answer = await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
+            emulator.checks.answer(route, answer)
+            return _response(answer)
         except AzureError as error:
             return _response(Answer(error.body, error.status, error.headers))
         except MissingDocumentError as error:

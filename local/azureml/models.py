@@ -1,26 +1,115 @@
-"""Models. A new version raises ModelRegistered once; its URI never changes, its tags do."""
+"""Models. A new version raises ModelRegistered once, whichever way it came; its files never change place, its tags do."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING
 
+from local.azureml import arm
 from local.azureml.assets import AssetKind, Assets, Properties, refuse_path_change, require
-from local.azureml.call import Route
+from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict
-from local.azureml.store import Body
+from local.azureml.mlflow.mlmodel import flavors_of
+from local.azureml.serving.records import DEPLOYMENTS
+from local.azureml.storage import is_run_artifact
+from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 EVENT = "Microsoft.MachineLearningServices.ModelRegistered"
-_TYPES = ("custom_model", "mlflow_model", "triton_model")
+ALIASES = "models.aliases"
+"""model, alias -> {"version"}: MLflow's; Azure Resource Manager has no place for them."""
+MLFLOW_MODEL = "mlflow_model"
+_TYPES = ("custom_model", MLFLOW_MODEL, "triton_model")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
+_VERSION_ID = re.compile(r".*/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I)
 _refuse_path_change = refuse_path_change("modelUri", "modelType")
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    def created(name: str, version: str, body: Body) -> None:
+    return Models(emulator).routes()
+
+
+def model_kind() -> AssetKind:
+    return AssetKind(
+        segment="models",
+        noun="model",
+        sdk="models",
+        check=_check,
+        refuse_change=_refuse_change,
+        name_pattern=_NAME,
+        answer_defaults={"flavors": {}, "tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
+        differences="a job's named output stays the modelUri as sent, and its files may come later: flavors are those that are "
+        "there at registration; files of runs are copied then, from the mlflow server",
+    )
+
+
+class Models(Assets):
+    """The workspace's models, for Azure Resource Manager and for MLflow's registry alike."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__(emulator, model_kind(), self._publish)
+
+    def put_version(self, call: Call) -> Answer:
+        """Files of a run (`runs:/...`) are brought into the workspace first: whole, or there is no version."""
+        name, version = call.path_params["name"], call.path_params["version"]
+        self._check_names(name, version)
+        _check(call.properties)
+        is_new = self._store.record(self._versions, name, version) is None
+        properties = self._settled(call.properties, is_new=is_new)
+        return super().put_version(dataclasses.replace(call, body={**call.body, "properties": properties}))
+
+    def register(self, name: str, properties: Properties) -> Record:
+        """Make the next version of `name`; 404 when there is no model of this name."""
+        _check(properties)
+        properties = self._settled(properties, is_new=True)
+        with self._store.transaction():
+            if self._store.record(self._containers, name) is None:
+                raise self._missing(name)
+            version = str(self._store.highest(self._versions, name) + 1)
+            body = {"properties": properties}
+            self._publish(name, version, body)
+            return self._store.upsert(self._versions, name, version, lambda _: body)
+
+    def list_versions(self, call: Call) -> Answer:
+        query = self._query(call, self._versions, call.path_params["name"], "createdtime desc")
+        if stage := call.query.get("stage"):
+            query = dataclasses.replace(query, fields=(*query.fields, ("properties.stage", stage)))
+        return arm.stored_page(self._emulator, call, query, self._version)
+
+    def delete_version(self, call: Call) -> Answer:
+        """As Azure: refused while a deployment serves the version. Aliases go with it, files stay."""
+        name, version = call.path_params["name"], call.path_params["version"]
+        self._refuse_deployed(name, version)
+        with self._store.transaction():
+            for alias in self._store.records(ALIASES, name):
+                if alias.body["version"] == version:
+                    self._store.delete(ALIASES, name, alias.version)
+            return super().delete_version(call)
+
+    def delete_name(self, call: Call) -> Answer:
+        name = call.path_params["name"]
+        self._refuse_deployed(name, None)
+        with self._store.transaction():
+            self._store.delete_all(ALIASES, name)
+            return super().delete_name(call)
+
+    def _settled(self, properties: Properties, *, is_new: bool) -> Properties:
+        """The properties as they are kept: files of runs have a place in the workspace, MLflow models their flavors."""
+        uri = properties["modelUri"]
+        if is_run_artifact(uri):
+            found = self._emulator.artifacts.find(uri)
+            if is_new:
+                self._emulator.artifacts.bring(found)
+            uri = self._emulator.storage.datastore_uri(found.place)
+            properties = {"jobName": found.run, **properties, "modelUri": uri}
+        if is_new and properties.get("modelType") == MLFLOW_MODEL:
+            properties = {**properties, "flavors": flavors_of(self._emulator.storage, uri) or properties.get("flavors") or {}}
+        return properties
+
+    def _publish(self, name: str, version: str, body: Body) -> None:
         properties = body["properties"]
         data = {
             "ModelName": name,
@@ -29,19 +118,15 @@ def routes(emulator: Emulator) -> list[Route]:
             "ModelTags": properties.get("tags") or {},
             "ModelProperties": properties.get("properties") or {},
         }
-        emulator.events.publish(EVENT, f"models/{name}:{version}", data)
+        self._emulator.events.publish(EVENT, f"models/{name}:{version}", data)
 
-    kind = AssetKind(
-        segment="models",
-        noun="model",
-        sdk="models",
-        check=_check,
-        refuse_change=_refuse_change,
-        name_pattern=_NAME,
-        answer_defaults={"flavors": {}, "tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
-        differences="modelUri is stored as sent and opened by the first deployment; flavors stays empty",
-    )
-    return Assets(emulator, kind, created).routes()
+    def _refuse_deployed(self, name: str, version: str | None) -> None:
+        for record in self._store.records(DEPLOYMENTS):
+            match = _VERSION_ID.fullmatch(str(record.body["properties"].get("model") or ""))
+            if match and match["name"] == name and version in (None, match["version"]):
+                raise conflict(
+                    f"Model {name}:{match['version']} is deployed ({record.name}/{record.version}): delete that first."
+                )
 
 
 def _check(properties: Properties) -> None:

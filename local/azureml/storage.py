@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient, generate_container_sas
@@ -29,6 +30,8 @@ _JOB_URI = re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<job>[^/]+)/outputs/(?P<o
 _ASSET_ID = re.compile(
     r"(?:azureml:)?/subscriptions/.+/workspaces/[^/]+/(?P<kind>data|models)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I
 )
+_RUN_ARTIFACT = re.compile(rf"runs:/+[^/]+/.+|azureml://{_WORKSPACE}jobs/[^/]+/outputs/artifacts/(?:paths/)?.+")
+_PIECE = 4 * 1024 * 1024
 _ASSET_URI_FIELD = {"data": "dataUri", "models": "modelUri"}
 
 
@@ -40,6 +43,11 @@ class Location(NamedTuple):
 
     container: str
     path: str
+
+
+def is_run_artifact(uri: str) -> bool:
+    """True for a URI that names files of a run: `runs:/<run>/<path>`, `azureml://jobs/<job>/outputs/artifacts/paths/<path>`."""
+    return bool(_RUN_ARTIFACT.fullmatch(uri))
 
 
 class EmulatorStorage:
@@ -103,7 +111,8 @@ class EmulatorStorage:
     def resolve(self, uri: str) -> Location:
         """Where a URI points.
 
-        Known are datastore paths (short and long form), outputs of jobs, https URLs of blobs, ARM ids of data and model versions.
+        Known are datastore paths (short and long form), outputs of jobs, https URLs of blobs, ARM ids of data and model versions,
+        and files of runs (`runs:/<run>/<path>`, a job's `outputs/artifacts/paths/<path>`): these are brought into the workspace.
 
         Raises 400 for a form that the emulator does not know, 404 for a datastore or an asset that does not exist.
         """
@@ -111,6 +120,9 @@ class EmulatorStorage:
             if match["name"] not in DATASTORES:
                 raise not_found(f"Datastore '{match['name']}' was not found.")
             return Location(DATASTORES[match["name"]], _clean(unquote(match["path"])))
+        if is_run_artifact(uri):
+            artifacts = self._emulator.artifacts
+            return artifacts.bring(artifacts.find(uri))
         if match := _JOB_URI.fullmatch(uri):
             base = self.resolve(self._job_output(match["job"], match["output"]))
             return Location(base.container, _clean(f"{base.path}/{unquote(match['path'])}"))
@@ -134,6 +146,13 @@ class EmulatorStorage:
             raise not_found(f"{kind}/{name}/versions/{version} was not found.")
         return str(body["properties"][_ASSET_URI_FIELD[kind]])
 
+    def datastore_uri(self, location: Location) -> str:
+        """A place in one of the workspace's datastores, in the long form that Azure stores."""
+        settings = self._emulator.settings
+        name = next(name for name, container in DATASTORES.items() if container == location.container)
+        group = f"subscriptions/{settings.subscription_id}/resourcegroups/{settings.resource_group}"
+        return f"azureml://{group}/workspaces/{settings.workspace}/datastores/{name}/paths/{quote(location.path)}"
+
     def list(self, container: str, path: str = "") -> Names:
         """Names of the blobs at or below `path`, sorted; empty when the container does not exist."""
         try:
@@ -148,6 +167,24 @@ class EmulatorStorage:
             return self.container(container).download_blob(path).readall()
         except ResourceNotFoundError as error:
             raise not_found(f"Blob '{container}/{path}' was not found.") from error
+
+    def size(self, container: str, path: str) -> int:
+        """A blob's length in bytes; 404 when it does not exist."""
+        try:
+            return int(self.container(container).get_blob_client(path).get_blob_properties().size)
+        except ResourceNotFoundError as error:
+            raise not_found(f"Blob '{container}/{path}' was not found.") from error
+
+    def pieces(self, container: str, path: str, size: int) -> Iterator[bytes]:
+        """The content of a blob of `size` bytes, a few megabytes at a time."""
+        blob = self.container(container).get_blob_client(path)
+        for offset in range(0, size, _PIECE):
+            yield blob.download_blob(offset=offset, length=min(_PIECE, size - offset)).readall()
+
+    def delete(self, container: str, path: str) -> None:
+        """Delete a blob; without effect when it is not there."""
+        with contextlib.suppress(ResourceNotFoundError):
+            self.container(container).delete_blob(path)
 
     def write(self, container: str, path: str, data: bytes) -> None:
         """Write or replace a blob."""

@@ -48,7 +48,7 @@ class JobRunner:
         self._folder = emulator.folder / "jobs"
         self.runs = Runs(emulator)
         self.processes = Processes(emulator, emulator.folder / "processes")
-        self._tracking = Tracking(emulator.settings.mlflow_url)
+        self._tracking = Tracking(emulator.settings.mlflow_server_url)
         materials = Materials(emulator, emulator.folder / "materials")
         self._shop = Workshop(emulator, self.runs, materials, self.processes, self._tracking)
         self._rooms = ThreadPoolExecutor(steps_at_once, thread_name_prefix="step")

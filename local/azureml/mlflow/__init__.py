@@ -1,4 +1,4 @@
-"""MLflow as the workspace serves it: a real mlflow server for tracking and artifacts, and a registry that is the workspace's models."""
+"""MLflow as the workspace serves it: a real server for tracking and artifacts, and a registry that is the workspace's models."""
 
 from __future__ import annotations
 

@@ -1,0 +1,45 @@
+"""An ASGI application on a port of 127.0.0.1, served from a thread of this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import uvicorn
+
+_START_SECONDS = 30.0
+
+
+class Listener:
+    """`start` returns when requests are answered; `stop` when the last one was, or some seconds after it was asked."""
+
+    def __init__(self, app: Any, port: int, *, name: str, **options: Any) -> None:
+        """`options`: more of `uvicorn.Config`, the certificate for one."""
+        self.port, self._name = port, name
+        config = uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=port,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            **options,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """RuntimeError when the port cannot be had (the log line before it says why)."""
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._name} could not listen on port {self.port}.")
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
