@@ -91,10 +91,10 @@ def build_app(emulator: Emulator) -> Starlette:
     async def endpoint(request: Request) -> Response:
         try:
             call, route = await _call(emulator, router, request)
+            emulator.checks.request(route, call)
             if emulator.faults.requests:
                 await steering.suffer(emulator, call)
             if emulator.transitions.counting:
-            emulator.checks.request(route, call)
                 steering.count_read(emulator, call)
             answer = await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
             emulator.checks.answer(route, answer)
