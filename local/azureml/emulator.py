@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.azureml import computes
-from local.azureml.checks import Checks
 from local.azureml.events import EventSink
 from local.azureml.execution.environments import Policy
 from local.azureml.execution.runner import JobRunner
 from local.azureml.faults import Faults, Rule
-from local.azureml.mlflow.artifacts import RunArtifacts
 from local.azureml.operations import Operations
 from local.azureml.pace import Pace, Transitions
 from local.azureml.scheduling.scheduler import Scheduler
@@ -37,7 +35,7 @@ class EmulatorSettings:
     blob_url: str
     """Azurite's blob service with its account, e.g. https://127.0.0.1:10000/devstoreaccount1."""
     mlflow_url: str
-    """The tracking URI of the workspace and its jobs: the gateway's before `mlflow_server`, or an mlflow server itself."""
+    """Base URL of a running mlflow server; jobs and the workspace name it as tracking URI."""
     identity_header: str = field(repr=False)
     """The secret that a caller of the token endpoint must know."""
     subscription_id: str = DEFAULT_SUBSCRIPTION
@@ -47,23 +45,11 @@ class EmulatorSettings:
     """At the start; `Emulator.transitions` has the pace of now."""
     faults: tuple[Rule, ...] = ()
     """At the start; `Emulator.faults` has the rules of now. Neither outlives the process."""
-    check_answers: bool = False
-    """Hold every answer against Azure's REST description and remember what deviates (`Emulator.checks.deviating`): for tests."""
     environments: Policy = "strict"
     """What becomes of a job whose conda file no local environment stands for."""
     event_topic_url: str | None = None
     """Where the workspace's events go; None: nowhere."""
     event_topic_key: str | None = field(default=None, repr=False)
-    mlflow_server: str | None = None
-    """Base URL of the mlflow server that the gateway at `mlflow_url` (a port of 127.0.0.1, http) stands before.
-
-    None: no gateway, and then MLflow's model registry is the server's own and not the workspace's models.
-    """
-
-    @property
-    def mlflow_server_url(self) -> str:
-        """The mlflow server itself, for the emulator's own work."""
-        return self.mlflow_server or self.mlflow_url
 
 
 class Emulator:
@@ -74,10 +60,8 @@ class Emulator:
         self.certificates = ensure_certificates(settings.state / "certificates")
         self.tokens = TokenIssuer(settings.state / "identity" / "signing.key")
         self.folder = settings.state / "azureml"
-        self.checks = Checks(self)
         self.store = Store(self.folder / "emulator.sqlite")
         self.storage = EmulatorStorage(self)
-        self.artifacts = RunArtifacts(self)
         self.transitions = Transitions(settings.pace)
         self.faults = Faults(settings.faults)
         self.events = EventSink(self)
@@ -114,6 +98,5 @@ class Emulator:
         self.serving.close()
         self.operations.close()
         self.events.close()
-        self.artifacts.close()
         self.storage.close()
         self.store.close()

@@ -1,5 +1,7 @@
 """Which local Python stands for an Azure ML environment: its conda file is looked up by hash in `.environments/`.
 
+`python -m local.azureml environments add <conda file>` makes one (environment_builder.py).
+
 `python -m local.azureml.execution.environments link <conda file> <environment>` records that the one stands for the other.
 """
 
@@ -11,11 +13,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 ENVIRONMENTS = Path(__file__).resolve().parents[3] / ".environments"
 DEFAULT = "train"
+Policy = Literal["strict", "default"]
+"""What becomes of a conda file that nothing stands for: an error, or the default environment with a warning."""
 _PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 
 
@@ -36,13 +41,41 @@ def environment_key(conda_file: str) -> str:
 
 
 def interpreter_for(conda_file: str, folder: Path = ENVIRONMENTS) -> Path:
-    """The Python linked to this conda file (its text); EnvironmentMissing says how to get one."""
-    return _python_of(folder / environment_key(conda_file), "this conda file")
+    """The Python linked to this conda file (its text); EnvironmentMissing says with which command one gets it."""
+    made = folder / environment_key(conda_file)
+    if made.exists():
+        return python_of(made, "this conda file")
+    kept = asked_file(made.name, folder)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(conda_file)
+    shown = kept.relative_to(folder.parent) if folder == ENVIRONMENTS else kept
+    raise EnvironmentMissing(
+        f"No local Python stands for this conda file. Run `python -m local.azureml environments add {shown}`, "
+        "which holds what was sent (or name your own file, when it refers to others beside it), and submit again."
+    )
+
+
+def choose(conda_file: str | None, policy: Policy, folder: Path = ENVIRONMENTS) -> tuple[Path, str]:
+    """The Python for an environment, and what its log is to say about it ("": nothing). EnvironmentMissing when there is none."""
+    if conda_file is None:
+        note = "the environment has no conda file: the emulator uses the stack's training environment instead of its image"
+        return default_interpreter(folder), note
+    try:
+        return interpreter_for(conda_file, folder), ""
+    except EnvironmentMissing as missing:
+        if policy == "strict":
+            raise
+        return default_interpreter(folder), f"warning: the default environment is used instead. {missing}"
+
+
+def asked_file(key: str, folder: Path = ENVIRONMENTS) -> Path:
+    """Where a conda file that nothing stands for is kept until something does."""
+    return folder / "asked" / f"{key}.conda.yaml"
 
 
 def default_interpreter(folder: Path = ENVIRONMENTS) -> Path:
     """The Python for environments that have only an image: the training environment of the stack."""
-    return _python_of(folder / DEFAULT, "environments without a conda file")
+    return python_of(folder / DEFAULT, "environments without a conda file")
 
 
 def interpreters(folder: Path = ENVIRONMENTS) -> list[Path]:
@@ -53,7 +86,7 @@ def interpreters(folder: Path = ENVIRONMENTS) -> list[Path]:
 
 def link(conda_file: Path, environment: Path, folder: Path = ENVIRONMENTS) -> Path:
     """Make `environment` stand for `conda_file`; returns the link. An older link of the same conda file is replaced."""
-    _python_of(environment, str(conda_file))
+    python_of(environment, str(conda_file))
     made = folder / environment_key(conda_file.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     fresh = made.with_name(f"{made.name}.{os.getpid()}")
@@ -62,7 +95,8 @@ def link(conda_file: Path, environment: Path, folder: Path = ENVIRONMENTS) -> Pa
     return made
 
 
-def _python_of(environment: Path, purpose: str) -> Path:
+def python_of(environment: Path, purpose: str) -> Path:
+    """An environment's Python; EnvironmentMissing when it has none."""
     # Through the link, so that one environment is one warmed parent; not through python's own link, which leaves the environment.
     python = environment.resolve() / _PYTHON
     if not python.exists():

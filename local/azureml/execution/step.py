@@ -14,7 +14,7 @@ from azure.core.exceptions import AzureError as StorageError
 
 from local.azureml.errors import AzureError
 from local.azureml.execution.bindings import LocalPath, render_command
-from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreter_for
+from local.azureml.execution.environments import EnvironmentMissing, choose
 from local.azureml.execution.materials import Materials, give, make_read_only
 from local.azureml.execution.plan import Command, Data, FromStep, Output, Step
 from local.azureml.execution.process_environment import common_environment, run_environment, script_of
@@ -162,10 +162,10 @@ class StepRun:
         }
 
     def _python(self, conda_file: str | None) -> Path:
-        if conda_file is not None:
-            return interpreter_for(conda_file)
-        self._note("the environment has no conda file: the emulator uses the stack's training environment instead of its image")
-        return default_interpreter()
+        python, note = choose(conda_file, self.shop.emulator.settings.environments)
+        if note:
+            self._note(note)
+        return python
 
     def _input(self, name: str, value: str | Data | FromStep) -> str | LocalPath:
         if isinstance(value, str):

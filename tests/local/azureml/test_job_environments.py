@@ -40,8 +40,10 @@ def test_a_linked_environment_is_found_and_can_be_replaced(environment: Path, tm
 
 
 def test_a_conda_file_without_an_environment_names_the_command_that_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentMissing, match="make setup"):
+    with pytest.raises(EnvironmentMissing, match="environments add"):
         interpreter_for(CONDA, tmp_path)
+    (kept,) = (tmp_path / "asked").iterdir()
+    assert kept.read_text() == CONDA, "so that the command can be run as it stands"
 
 
 def test_the_command_line_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
