@@ -10,6 +10,7 @@ from local.azureml.events import EventSink
 from local.azureml.execution.environments import Policy
 from local.azureml.execution.runner import JobRunner
 from local.azureml.faults import Faults, Rule
+from local.azureml.mlflow.artifacts import RunArtifacts
 from local.azureml.operations import Operations
 from local.azureml.pace import Pace, Transitions
 from local.azureml.scheduling.scheduler import Scheduler
@@ -35,7 +36,7 @@ class EmulatorSettings:
     blob_url: str
     """Azurite's blob service with its account, e.g. https://127.0.0.1:10000/devstoreaccount1."""
     mlflow_url: str
-    """Base URL of a running mlflow server; jobs and the workspace name it as tracking URI."""
+    """The tracking URI of the workspace and its jobs: the gateway's before `mlflow_server`, or an mlflow server itself."""
     identity_header: str = field(repr=False)
     """The secret that a caller of the token endpoint must know."""
     subscription_id: str = DEFAULT_SUBSCRIPTION
@@ -50,6 +51,16 @@ class EmulatorSettings:
     event_topic_url: str | None = None
     """Where the workspace's events go; None: nowhere."""
     event_topic_key: str | None = field(default=None, repr=False)
+    mlflow_server: str | None = None
+    """Base URL of the mlflow server that the gateway at `mlflow_url` (a port of 127.0.0.1, http) stands before.
+
+    None: no gateway, and then MLflow's model registry is the server's own and not the workspace's models.
+    """
+
+    @property
+    def mlflow_server_url(self) -> str:
+        """The mlflow server itself, for the emulator's own work."""
+        return self.mlflow_server or self.mlflow_url
 
 
 class Emulator:
@@ -62,6 +73,7 @@ class Emulator:
         self.folder = settings.state / "azureml"
         self.store = Store(self.folder / "emulator.sqlite")
         self.storage = EmulatorStorage(self)
+        self.artifacts = RunArtifacts(self)
         self.transitions = Transitions(settings.pace)
         self.faults = Faults(settings.faults)
         self.events = EventSink(self)
@@ -98,5 +110,6 @@ class Emulator:
         self.serving.close()
         self.operations.close()
         self.events.close()
+        self.artifacts.close()
         self.storage.close()
         self.store.close()
