@@ -25,7 +25,15 @@ ML_AUDIENCE = "https://ml.azure.local"
 ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
 _TYPE = "Microsoft.MachineLearningServices/workspaces"
 _PAGE = 100
-_VIEWS: dict[str, bool | None] = {"ActiveOnly": False, "ArchivedOnly": True, "All": None}
+_VIEWS: dict[str, bool | None] = {
+    "ActiveOnly": False,
+    "ArchivedOnly": True,
+    "All": None,
+    # How azure-ai-ml writes them to registries: the names of its own constants.
+    "ListViewType.ACTIVE_ONLY": False,
+    "ListViewType.ARCHIVED_ONLY": True,
+    "ListViewType.ALL": None,
+}
 _SCOPE = re.compile(
     r"/subscriptions/(?P<subscription>[^/]+)(?:/resourceGroups/(?P<group>[^/]+)"
     r"(?:/providers/Microsoft\.MachineLearningServices/workspaces/(?P<workspace>[^/]+))?)?(?:/.*)?",
@@ -168,7 +176,7 @@ def archived(call: Call) -> bool | None:
     """What `listViewType` asks for, as a Query takes it: active ones unless it says otherwise; 400 for an unknown view."""
     view = call.query.get("listViewType", "ActiveOnly")
     if view not in _VIEWS:
-        raise bad_request(f"listViewType must be one of {', '.join(_VIEWS)}, not '{view}'.")
+        raise bad_request(f"listViewType must be one of ActiveOnly, ArchivedOnly, All, not '{view}'.")
     return _VIEWS[view]
 
 

@@ -20,11 +20,11 @@ REGISTRIES = "registries"
 _ASSET = r"(?P<kind>\w+)/(?P<name>[^/]+)/(?P<by>versions|labels)/(?P<version>[^/]+)"
 _FORMS = (
     re.compile(rf"(?:azureml:)?(?P<workspace>/subscriptions/.+/workspaces/[^/]+)/{_ASSET}", re.IGNORECASE),
-    re.compile(rf"azureml://registries/(?P<registry>[^/]+)/{_ASSET}", re.IGNORECASE),
+    re.compile(rf"(?:azureml:)?//registries/(?P<registry>[^/]+)/{_ASSET}", re.IGNORECASE),
     # As models.share names what it shares: the workspace by its guid.
-    re.compile(rf"azureml://locations/[^/]+/workspaces/(?P<guid>[^/]+)/{_ASSET}", re.IGNORECASE),
+    re.compile(rf"(?:azureml:)?//locations/[^/]+/workspaces/(?P<guid>[^/]+)/{_ASSET}", re.IGNORECASE),
 )
-_CURATED = re.compile(r"azureml:(?P<name>AzureML-[^:@/]+)(?::(?P<version>[^:@/]+)|@(?P<label>[^:@/]+))", re.IGNORECASE)
+_CURATED = re.compile(r"(?:azureml:)?(?P<name>AzureML-[^:@/]+)(?::(?P<version>[^:@/]+)|@(?P<label>[^:@/]+))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_version(emulator: Emulator, kind: str, reference: object) -> Found:
 
     Forms: `[azureml:]/subscriptions/…/workspaces/<this one>/<kind>/<name>/versions/<version>`, the same with `/labels/latest`,
     `azureml://registries/<registry>/<kind>/<name>/versions|labels/…`, `azureml://locations/…/workspaces/<guid>/<kind>/…`, and of
-    curated environments `azureml:AzureML-<name>:<version>` or `@latest`.
+    curated environments `azureml:AzureML-<name>:<version>` or `@latest`. All of them with or without `azureml:` in front.
 
     Raises 400 for an id of another form, kind or workspace, and for a version that does not exist; 501 for another label.
     """

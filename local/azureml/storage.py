@@ -15,6 +15,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient, generate_container_sas
 
 from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.lookup import find_version
 from local.storage.azurite import ACCOUNT, ACCOUNT_KEY
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _ASSET_ID = re.compile(
 )
 _RUN_ARTIFACT = re.compile(rf"runs:/+[^/]+/.+|azureml://{_WORKSPACE}jobs/[^/]+/outputs/artifacts/(?:paths/)?.+")
 _PIECE = 4 * 1024 * 1024
+_OF_REGISTRY = re.compile(r"azureml://registries/[^/]+/(?P<kind>data|models)/[^/]+/(?:versions|labels)/[^/]+", re.I)
 _ASSET_URI_FIELD = {"data": "dataUri", "models": "modelUri"}
 
 
@@ -128,8 +130,13 @@ class EmulatorStorage:
             return Location(base.container, _clean(f"{base.path}/{unquote(match['path'])}"))
         if match := _ASSET_ID.fullmatch(uri):
             return self.resolve(self._asset_uri(match["kind"].lower(), match["name"], match["version"]))
-        if uri.startswith(self.blob_url + "/"):
-            container, _, path = unquote(urlsplit(uri).path.removeprefix(urlsplit(self.blob_url).path + "/")).partition("/")
+        if match := _OF_REGISTRY.fullmatch(uri):
+            kind = match["kind"].lower()
+            return self.resolve(str(find_version(self._emulator, kind, uri).properties[_ASSET_URI_FIELD[kind]]))
+        # Without the account: what azure-ai-ml makes of a build context's address, as Azure has the account in the host's name.
+        if uri.startswith((self.blob_url + "/", self.blob_url.rpartition("/")[0] + "/")):
+            account = urlsplit(self.blob_url).path + "/"
+            container, _, path = unquote(urlsplit(uri).path).removeprefix(account).removeprefix("/").partition("/")
             return Location(container, _clean(path))
         raise bad_request(
             f"The emulator cannot resolve the URI '{uri}': known are datastore paths, job outputs, blobs of {self.blob_url}."
