@@ -35,12 +35,20 @@ def emulator(folder: Path, *, mlflow: bool = True) -> Iterator[Emulator]:
     with ExitStack() as running:
         azurite = Azurite.start(folder / "azurite", ensure_certificates(folder / "certificates"))
         running.callback(azurite.stop)
-        tracking = f"http://127.0.0.1:{free_port()}"
+        server_url = None
         if mlflow:
             server = MlflowServer.start(folder / "mlflow")
             running.callback(server.child.stop)
-            tracking = server.url
-        settings = EmulatorSettings(folder, free_port(), free_port(), azurite.blob_url, tracking, "header-of-the-benchmarks")
+            server_url = server.url
+        settings = EmulatorSettings(
+            state=folder,
+            port=free_port(),
+            router_port=free_port(),
+            blob_url=azurite.blob_url,
+            mlflow_url=f"http://127.0.0.1:{free_port()}",
+            mlflow_server=server_url,
+            identity_header="header-of-the-benchmarks",
+        )
         control = Server(Emulator(settings))
         running.callback(control.stop)
         control.start()

@@ -113,7 +113,7 @@ class Stack:
         with EventGridClient(env.eventgrid_url) as grid:
             storage = grid.create_topic("storage", topic_type=STORAGE_ACCOUNTS, source=env.storage_account_id)
             workspace = grid.create_topic("workspace", topic_type=WORKSPACES, source=env.workspace_id)
-            azureml, host = self._spawn_azureml(workspace), self._spawn_host()
+            azureml, host = self._spawn_azureml(workspace, mlflow.url), self._spawn_host()
             self._await(azureml, env.ports.azureml, env.base_url)
             self._await(host, env.ports.host, env.host_url)
             # In this order: an event that is published before its subscription is there is nobody's.
@@ -224,9 +224,8 @@ class Stack:
                 continue
 
     def _spawn_mlflow(self) -> MlflowServer:
-        server = MlflowServer.spawn(
-            self.environment.state / "mlflow", port=self.environment.ports.mlflow, log=self._log("mlflow")
-        )
+        """On a port of its own: at the stack's the emulator stands before it."""
+        server = MlflowServer.spawn(self.environment.state / "mlflow", log=self._log("mlflow"))
         self._children.append(server.child)
         return server
 
@@ -240,11 +239,11 @@ class Stack:
         env = self.environment
         return ["--blob-url", env.blob_url, "--identity-key", env.signing_key, "--ca", env.certificates.bundle]
 
-    def _spawn_azureml(self, topic: TopicAccess) -> Child:
+    def _spawn_azureml(self, topic: TopicAccess, mlflow_url: str) -> Child:
         """The emulator starts the scoring router itself."""
         env, ports = self.environment, self.environment.ports
         options = ["--state", env.state, "--port", ports.azureml, "--router-port", ports.router, "--blob-url", env.blob_url]
-        options += ["--mlflow-url", env.mlflow_url, "--time-scale", self._pace]
+        options += ["--mlflow-url", mlflow_url, "--mlflow-port", ports.mlflow, "--time-scale", self._pace]
         options += ["--event-topic-url", topic.endpoint, "--no-print-env"]
         return self._spawn("azureml", options, TIDEGATE_EVENT_TOPIC_KEY=topic.key)
 

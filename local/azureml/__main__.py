@@ -43,8 +43,10 @@ def main(
     ] = None,
     blob_port: Annotated[int, typer.Option(help="Blob port of the Azurite that is started.")] = 10000,
     queue_port: Annotated[int, typer.Option(help="Queue port of the Azurite that is started.")] = 10001,
-    mlflow_url: Annotated[str | None, typer.Option(help="A running mlflow server; without it one is started.")] = None,
-    mlflow_port: Annotated[int, typer.Option(help="Port of the mlflow server that is started.")] = 5050,
+    mlflow_url: Annotated[
+        str | None, typer.Option(help="A running mlflow server to stand before; without it one is started.")
+    ] = None,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the workspace's MLflow tracking URI (http).")] = 5050,
     subscription_id: Annotated[str, typer.Option()] = DEFAULT_SUBSCRIPTION,
     resource_group: Annotated[str, typer.Option()] = "tidegate-local",
     workspace: Annotated[str, typer.Option()] = "tidegate-local",
@@ -68,7 +70,8 @@ def main(
             port=port,
             router_port=router_port,
             blob_url=blob_url or _start_azurite(running, state.resolve(), blob_port, queue_port),
-            mlflow_url=mlflow_url or _start_mlflow(running, state.resolve(), mlflow_port),
+            mlflow_url=f"http://127.0.0.1:{mlflow_port}",
+            mlflow_server=mlflow_url or _start_mlflow(running, state.resolve()),
             identity_header=identity_header(state.resolve()),
             subscription_id=subscription_id,
             resource_group=resource_group,
@@ -137,10 +140,10 @@ def _start_azurite(running: contextlib.ExitStack, state: Path, blob_port: int, q
     return azurite.blob_url
 
 
-def _start_mlflow(running: contextlib.ExitStack, state: Path, port: int) -> str:
+def _start_mlflow(running: contextlib.ExitStack, state: Path) -> str:
     from local.azureml.mlflow import MlflowServer
 
-    server = MlflowServer.start(state / "mlflow", port=port, log=state / "logs" / "mlflow.log")
+    server = MlflowServer.start(state / "mlflow", log=state / "logs" / "mlflow.log")
     running.callback(server.stop)
     return server.url
 

@@ -30,7 +30,7 @@ def test_it_starts_prints_the_environment_and_stops_without_a_trace(
     port, router_port, log = free_port(), free_port(), tmp_path / "log"
     command = [
         sys.executable, "-m", "local.azureml", "--state", str(tmp_path), "--port", str(port), "--router-port", str(router_port),
-        "--blob-url", azurite.blob_url, "--mlflow-url", "http://127.0.0.1:1",
+        "--blob-url", azurite.blob_url, "--mlflow-url", "http://127.0.0.1:1", "--mlflow-port", str(free_port()),
     ]  # fmt: skip
     child = Child("azureml", command, log=log, cwd=ROOT)
     try:

@@ -250,7 +250,17 @@ def test_the_command_line_steers_a_running_emulator(tmp_path: Path, certificates
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump([{"id": "throttle", **RULE}]))
     ports = ["--port", str(free_port()), "--state", str(tmp_path)]
-    running = [*ports, "--router-port", str(free_port()), "--blob-url", azurite.blob_url, "--mlflow-url", "http://127.0.0.1:1"]
+    running = [
+        *ports,
+        "--router-port",
+        str(free_port()),
+        "--blob-url",
+        azurite.blob_url,
+        "--mlflow-url",
+        "http://127.0.0.1:1",
+        "--mlflow-port",
+        str(free_port()),
+    ]
     child = Child("azureml", _command(*running, "--faults", str(rules), "--reads", "2"), log=tmp_path / "log", cwd=ROOT)
     try:
         child.wait_until(lambda: port_answers(int(ports[1])) and "TIDEGATE_WORKSPACE" in (tmp_path / "log").read_text())
