@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.azureml import computes
+from local.azureml.checks import Checks
 from local.azureml.events import EventSink
 from local.azureml.execution.environments import Policy
 from local.azureml.execution.runner import JobRunner
@@ -46,6 +47,8 @@ class EmulatorSettings:
     """At the start; `Emulator.transitions` has the pace of now."""
     faults: tuple[Rule, ...] = ()
     """At the start; `Emulator.faults` has the rules of now. Neither outlives the process."""
+    check_answers: bool = False
+    """Hold every answer against Azure's REST description and remember what deviates (`Emulator.checks.deviating`): for tests."""
     environments: Policy = "strict"
     """What becomes of a job whose conda file no local environment stands for."""
     event_topic_url: str | None = None
@@ -71,6 +74,7 @@ class Emulator:
         self.certificates = ensure_certificates(settings.state / "certificates")
         self.tokens = TokenIssuer(settings.state / "identity" / "signing.key")
         self.folder = settings.state / "azureml"
+        self.checks = Checks(self)
         self.store = Store(self.folder / "emulator.sqlite")
         self.storage = EmulatorStorage(self)
         self.artifacts = RunArtifacts(self)
