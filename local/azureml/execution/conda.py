@@ -1,4 +1,4 @@
-"""What a conda file asks for, as requirements for pip. Packages that PyPI does not have under a known name are refused by name."""
+"""What a conda file asks for, as requirements for pip. Packages that are not known to PyPI are refused by name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SAME = frozenset({
     "fsspec", "geopandas", "gensim", "gunicorn", "httpx", "imbalanced-learn", "inference-schema", "ipykernel", "ipython",
     "jinja2", "joblib", "jsonschema", "jupyter", "keras", "lightgbm", "lxml", "matplotlib", "mlflow", "mlflow-skinny", "mltable",
     "networkx", "nltk", "numba", "numexpr", "numpy", "onnx", "onnxruntime", "openpyxl", "optuna", "orjson", "pandas", "pillow",
-    "pip", "plotly", "polars", "prophet", "psutil", "pyarrow", "pydantic", "pyodbc", "pytest", "python-dateutil", "pytz", "pyyaml",
-    "regex", "requests", "rich", "scikit-image", "scikit-learn", "scipy", "seaborn", "sentencepiece", "setuptools", "shap",
-    "shapely", "six", "sqlalchemy", "statsmodels", "sympy", "tabulate", "tensorflow", "tokenizers", "torchvision", "tqdm",
+    "pip", "plotly", "polars", "prophet", "psutil", "pyarrow", "pydantic", "pyodbc", "pytest", "python-dateutil", "pytz",
+    "pyyaml", "regex", "requests", "rich", "scikit-image", "scikit-learn", "scipy", "seaborn", "sentencepiece", "shap",
+    "setuptools", "shapely", "six", "sqlalchemy", "statsmodels", "sympy", "tabulate", "tensorflow", "tokenizers", "torchvision", "tqdm",
     "transformers", "typing-extensions", "urllib3", "uvicorn", "wheel", "xgboost", "xlrd", "zstandard",
 })  # fmt: skip
 # Those that PyPI knows under another name.

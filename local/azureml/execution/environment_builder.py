@@ -130,9 +130,7 @@ def _python(asked: str | None, say: Say) -> str:
     )
     if found.returncode == 0 and found.stdout.strip():
         return found.stdout.strip()
-    say(
-        f"warning: Python {asked} is not on this machine; Python {running} stands for it, and may not have every version asked for"
-    )
+    say(f"warning: Python {asked} is not on this machine; Python {running} is taken, and may not suit every version asked for")
     return sys.executable
 
 
@@ -143,7 +141,7 @@ def _uv(arguments: list[str], base: Path, requirements: str) -> None:
     ended = subprocess.run(command, cwd=base, input=requirements, text=True, stdout=sys.stderr, env=environment, check=False)
     if ended.returncode != 0:
         raise BuildError(
-            f"uv ended with {ended.returncode}: what it said is above. Without a network only packages in its cache can be installed."
+            f"uv ended with {ended.returncode}; it says why above. Without a network only what is in its cache can be installed."
         )
 
 
