@@ -32,6 +32,8 @@ from local.azureml import (
     online_deployments,
     online_endpoints,
     operations,
+    registries,
+    registry_assets,
     run_history,
     schedules,
     steering,
@@ -49,7 +51,8 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, schedules, computes, online_endpoints, online_deployments, metrics, operations, steering, dashboard,
+    jobs, run_history, schedules, computes, online_endpoints, online_deployments, metrics, operations, steering,
+    registries, registry_assets, dashboard,
 )  # fmt: skip
 
 

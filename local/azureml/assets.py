@@ -46,6 +46,8 @@ class AssetKind:
     check: Callable[[Properties], None]
     refuse_change: Callable[[str, Properties, Properties], None]
     name_pattern: re.Pattern[str] = _NAME
+    reserved: tuple[str, ...] = ()
+    """How names do not begin that customers give, in lower case."""
     answer_defaults: Properties = field(default_factory=dict)
     """Fields that Azure always answers and the SDK relies on."""
     container_fields: tuple[str, ...] = ()
@@ -233,6 +235,10 @@ class Assets:
         if not self.kind.name_pattern.fullmatch(name):
             rule = "1 to 255 letters, digits, '-' and '_', the first a letter or digit."
             raise bad_request(f"'{name}' is not a valid name of a {self.kind.noun}: {rule}", "ValidationError")
+        if name.lower().startswith(self.kind.reserved):
+            raise bad_request(
+                f"'{name}': names of a {self.kind.noun} that begin so are reserved for Microsoft's own.", "UserError"
+            )
         if version is not None and not _VERSION.fullmatch(version):
             rule = "1 to 255 letters, digits, '-', '_' and '.', the first a letter or digit."
             raise bad_request(f"'{version}' is not a valid version of a {self.kind.noun}: {rule}", "ValidationError")

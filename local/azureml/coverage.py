@@ -22,10 +22,8 @@ MISSING = (
     ("datastores.create_or_update/delete", "PUT, DELETE /datastores/{name}", "two default blob datastores"),
     ("data.import_data, data.mount", "/dataImport…", ""),
     ("jobs of type automl, sweep, spark, parallel, import", "/jobs/{id}", ""),
-    ("registries.*, registry_name=", "/registries/…", ""),
     ("connections.*, feature_sets.*, feature_stores.*, indexes.*", "", ""),
     ("serverless_endpoints.*, marketplace_subscriptions.*", "", ""),
-    ("*.delete of assets", "DELETE /data, /models, /components, /environments, /codes", "archive instead"),
 )
 _INTRODUCTION = """\
 # What the Azure ML emulator covers

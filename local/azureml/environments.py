@@ -36,6 +36,7 @@ KIND = AssetKind(
     check=_check,
     refuse_change=_refuse_change,
     name_pattern=_NAME,
+    reserved=("azureml", "microsoft"),
     answer_defaults={"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}},
     differences="no image is built: conda files stand for local Python environments",
 )

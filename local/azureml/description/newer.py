@@ -82,6 +82,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(_OUTPUTS, "assetName", "jobs.create_or_update: Output(name=)", "the output is registered under it", TEXT),
     Field(_OUTPUTS, "assetVersion", "jobs.create_or_update: Output(version=)", "the output is registered as it", TEXT),
+    Field("Registry", "managedResourceGroupTags", "registries.begin_create: the registry's own tags", "kept as sent", SCALARS),
     Field("JobResourceConfiguration", "dockerArgsList", "jobs.create_or_update", "kept: there is no container", TEXT_LIST),
     Field("JobResourceConfiguration", "locations", "jobs.create_or_update: serverless", "kept: jobs run here", TEXT_LIST),
     Field(

@@ -1,0 +1,125 @@
+"""Registries through the unmodified MLClient: its own, with `registry_name=`, and the workspace's, which uses what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.ai.ml import MLClient
+from azure.ai.ml.entities import BuildContext, Data, Environment, Model, Registry
+from azure.ai.ml.entities._registry.registry_support_classes import RegistryRegionDetails
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.identity import DefaultAzureCredential
+
+from local.azureml.emulator import Emulator
+
+Name = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def registry(ml_client: MLClient) -> str:
+    """The name of a registry that was made through the SDK."""
+    region = RegistryRegionDetails(location="local")
+    return str(
+        ml_client.registries.begin_create(
+            Registry(name="Shared-Things", location="local", tags={"team": "a"}, replication_locations=[region])
+        )
+        .result()
+        .name
+    )
+
+
+@pytest.fixture(scope="module")
+def registry_client(registry: str) -> MLClient:
+    return MLClient(DefaultAzureCredential(), registry_name=registry)
+
+
+def test_a_registry_is_created_listed_read_and_deleted(ml_client: MLClient, registry: str, emulator: Emulator) -> None:
+    read = ml_client.registries.get(registry)
+    assert (read.name, read.tags, read.location) == ("shared-things", {"team": "a"}, "local")
+    for scope in ("resource_group", "subscription"):
+        assert "shared-things" in [one.name for one in ml_client.registries.list(scope=scope)]
+    other = Registry(name="short-lived", location="local", replication_locations=[RegistryRegionDetails(location="local")])
+    ml_client.registries.begin_create(other).result()
+    emulator.store.put("registries/short-lived/models", "m", "1", {"properties": {}})
+    ml_client.registries.begin_delete(name="short-lived").result()
+    assert emulator.store.get("registries/short-lived/models", "m", "1") is None
+    with pytest.raises(ResourceNotFoundError, match="short-lived"):
+        ml_client.registries.get("short-lived")
+
+
+def test_a_client_of_a_registry_that_does_not_exist_cannot_be_made(ml_client: MLClient) -> None:
+    with pytest.raises(ResourceNotFoundError):
+        MLClient(DefaultAzureCredential(), registry_name="nowhere")
+
+
+def test_a_registrys_model_is_uploaded_listed_labelled_and_never_moved(
+    registry_client: MLClient, emulator: Emulator, name: Name, tmp_path: Path
+) -> None:
+    asset = name("model")
+    (tmp_path / "model.txt").write_text(name("weights"))
+    for version in ("1", "2"):
+        registry_client.models.create_or_update(Model(name=asset, version=version, path=str(tmp_path), type="custom_model"))
+    read = registry_client.models.get(asset, label="latest")
+    assert read.id == f"azureml://registries/shared-things/models/{asset}/versions/2"
+    assert emulator.storage.read(*emulator.storage.resolve(f"{read.path}/model.txt")) == (tmp_path / "model.txt").read_bytes()
+    assert [one.version for one in registry_client.models.list(asset)] == ["2", "1"]
+    assert asset in [one.name for one in registry_client.models.list()]
+
+
+def test_a_registrys_data_and_environments_are_created_and_read(
+    registry_client: MLClient, emulator: Emulator, name: Name, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(name("a"))
+    asset = name("data")
+    made = registry_client.data.create_or_update(Data(name=asset, version="1", path=str(tmp_path / "a.csv"), type="uri_file"))
+    assert emulator.storage.read(*emulator.storage.resolve(made.path)) == (tmp_path / "a.csv").read_bytes()
+    assert registry_client.data.get(asset, version="1").id == f"azureml://registries/shared-things/data/{asset}/versions/1"
+
+    environment = name("env")
+    for image in ("python:3.11", "python:3.12"):
+        registry_client.environments.create_or_update(Environment(name=environment, image=image))
+    assert registry_client.environments.get(environment, label="latest").image == "python:3.12"
+    assert [one.version for one in registry_client.environments.list(environment)] == ["2", "1"]
+
+
+def test_a_version_of_the_workspace_is_shared_with_its_files_once(
+    ml_client: MLClient, registry: str, registry_client: MLClient, emulator: Emulator, name: Name, tmp_path: Path
+) -> None:
+    asset = name("asset")
+    (tmp_path / "Dockerfile").write_text(f"FROM python:3.11\n# {asset}\n")
+    ml_client.models.create_or_update(Model(name=asset, version="3", path=str(tmp_path), tags={"auc": "0.9"}))
+    ml_client.environments.create_or_update(Environment(name=asset, version="3", build=BuildContext(path=str(tmp_path))))
+    ml_client.data.create_or_update(Data(name=asset, version="3", path=str(tmp_path / "Dockerfile"), type="uri_file"))
+    where: Any = {"share_with_name": f"{asset}-shared", "share_with_version": "1", "registry_name": registry}
+    model = ml_client.models.share(asset, "3", **where)
+    environment = ml_client.environments.share(asset, "3", **where)
+    data = ml_client.data.share(asset, "3", **where)
+
+    assert (model.name, model.version, model.tags) == (f"{asset}-shared", "1", {"auc": "0.9"})
+    for uri in (f"{model.path}/Dockerfile", f"{environment.build.path}Dockerfile", data.path):
+        assert emulator.storage.read(*emulator.storage.resolve(uri)) == (tmp_path / "Dockerfile").read_bytes()
+    assert model.path != ml_client.models.get(asset, "3").path
+    assert registry_client.models.get(f"{asset}-shared", "1").path == model.path
+    with pytest.raises(Exception, match="already exists"):
+        ml_client.models.share(asset, "3", **where)
+
+
+def test_any_curated_environment_is_in_microsofts_registry_which_nobody_writes_to(ml_client: MLClient) -> None:
+    curated = MLClient(DefaultAzureCredential(), registry_name="azureml")
+    found = curated.environments.get("sklearn-1.5", label="latest")
+    assert found.id == "azureml://registries/azureml/environments/sklearn-1.5/versions/1"
+    assert "sklearn-1.5" in str(found.image)
+    assert curated.environments.get("AzureML-ACPT-pytorch-1.13-py38-cuda11.7-gpu", version="20").version == "20"
+    with pytest.raises(HttpResponseError, match="AuthorizationFailed"):
+        curated.environments.create_or_update(Environment(name="mine", version="1", image="python:3.11"))
+
+
+def test_curated_environments_have_short_names_in_the_workspace(ml_client: MLClient) -> None:
+    short = "AzureML-sklearn-1.5-ubuntu20.04-py38-cpu"
+    assert ml_client.environments.get(short, label="latest").name == short
+    assert ml_client.environments.get(short, version="7").version == "7"
+    with pytest.raises(HttpResponseError, match="AzureML-mine"):
+        ml_client.environments.create_or_update(Environment(name="AzureML-mine", version="1", image="python:3.11"))
