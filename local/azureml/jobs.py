@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from local.azureml import arm, computes
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, not_found
+from local.azureml.execution.places import fill_datastore, fill_names, with_default_place
 from local.azureml.execution.runner import KIND
+from local.azureml.execution.runs import KIND as RUNS
 from local.azureml.execution.runs import Run
+from local.azureml.queries import Query
 from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
@@ -23,7 +26,13 @@ _METADATA = ("description", "displayName", "tags", "properties", "isArchived")
 def routes(emulator: Emulator) -> list[Route]:
     jobs = Jobs(emulator)
     return [
-        Route("PUT", "/jobs/{name}", jobs.put, "jobs.create_or_update", "Pipeline jobs of command components, and command jobs"),
+        Route(
+            "PUT",
+            "/jobs/{name}",
+            jobs.put,
+            "jobs.create_or_update",
+            "pipelines of any depth; no control flow, automl, spark or data transfer nodes",
+        ),
         Route("GET", "/jobs/{name}", jobs.get, "jobs.get"),
         Route(
             "GET",
@@ -96,21 +105,15 @@ class Jobs:
         return Answer(self._resource(name))
 
     def list_all(self, call: Call) -> Answer:
-        view = call.query.get("listViewType", "ActiveOnly")
-        if view not in ("ActiveOnly", "ArchivedOnly", "All"):
-            raise bad_request(f"listViewType must be ActiveOnly, ArchivedOnly or All, not '{view}'.")
-        # A job whose run is not there yet is being submitted at this moment.
-        records = [record for record in reversed(self._store.records(KIND)) if self._runner.runs.find(record.name)]
-        found = [self._described(record) for record in records]
-        kept = [job for job in found if view == "All" or job["properties"]["isArchived"] is (view == "ArchivedOnly")]
-        if "jobType" in call.query:
-            kept = [job for job in kept if job["properties"]["jobType"] == call.query["jobType"]]
-        if "tag" in call.query:
-            key, _, value = call.query["tag"].partition("=")
-            kept = [
-                job for job in kept if key in job["properties"]["tags"] and (not value or job["properties"]["tags"][key] == value)
-            ]
-        return arm.page(self._emulator, call, kept)
+        kind = call.query.get("jobType")
+        query = Query(
+            KIND,
+            archived=arm.archived(call),
+            tags=arm.tags(call, "tag"),
+            fields=(("properties.jobType", kind),) if kind else (),
+            marked_in=RUNS,  # a job whose run is not there yet is being submitted at this moment
+        )
+        return arm.stored_page(self._emulator, call, query, self._described)
 
     def cancel(self, call: Call) -> Answer:
         name = call.path_params["name"]
@@ -155,6 +158,8 @@ def _with_places(name: str, properties: Body) -> Body:
     """The job's outputs with `${{name}}` filled in where the job chose a place: from now on this is where they are."""
     outputs = dict(properties.get("outputs") or {})
     for key, value in outputs.items():
-        if value and value.get("uri"):
-            outputs[key] = {**value, "uri": value["uri"].replace("${{name}}", name).replace("${{output_name}}", key)}
+        settings = properties.get("settings")
+        uri = fill_datastore(value["uri"], settings) if value and value.get("uri") else with_default_place(settings)
+        if uri:
+            outputs[key] = {**(value or {}), "uri": fill_names(uri, name, key)}
     return {**properties, "outputs": outputs}

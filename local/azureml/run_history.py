@@ -92,7 +92,7 @@ class _History:
             name: {"assetId": self._asset_id(run, name), "type": self._kind_of(uri)} for name, uri in run["outputs"].items()
         }
         # Not told: `name` is ours (the step in the pipeline), the SDK knows it as displayName and azureml.moduleName.
-        return {**run, "outputs": outputs, "warnings": []}
+        return {"warnings": [], **run, "outputs": outputs}
 
     def _asset_id(self, run: Run, output: str) -> str:
         workspace = self._emulator.settings.workspace

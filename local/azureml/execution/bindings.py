@@ -81,7 +81,7 @@ def check_command(command: str, inputs: set[str], outputs: set[str]) -> None:
             )
 
 
-def render_command(command: str, inputs: Mapping[str, str | LocalPath], outputs: Mapping[str, LocalPath]) -> str:
+def render_command(command: str, inputs: Mapping[str, str | LocalPath], outputs: Mapping[str, str | LocalPath]) -> str:
     """Fill a command's expressions; an optional section is dropped when one of the inputs that it names is not in `inputs`.
 
     Literals are put in as they are, like Azure does: quoting them is the command's business.
@@ -92,7 +92,7 @@ def render_command(command: str, inputs: Mapping[str, str | LocalPath], outputs:
         absent = any(kind == "inputs" and name not in inputs for kind, name in _names(body))
         return "" if absent else body
 
-    values: dict[str, Mapping[str, str | LocalPath]] = {"inputs": inputs, "outputs": dict(outputs)}
+    values: dict[str, Mapping[str, str | LocalPath]] = {"inputs": inputs, "outputs": outputs}
     kept = _OPTIONAL.sub(section, command)
 
     def value(match: re.Match[str]) -> str:

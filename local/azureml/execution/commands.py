@@ -8,7 +8,7 @@ from typing import Any
 from local.azureml.errors import AzureError, bad_request
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
-from local.azureml.execution.values import duration, job_output, root_value, settle_inputs
+from local.azureml.execution.values import duration, is_optional, job_output, root_value, settle_inputs
 
 
 def command_node(
@@ -20,13 +20,13 @@ def command_node(
     lookup: Lookup,
 ) -> Step:
     """The step of a node of type command; `name` is its path in the job, `spec` its component's specification."""
-    if node.get("distribution") or spec.get("distribution"):
-        raise AzureError(501, "NotSupportedByEmulator", f"Step '{name}': the emulator runs no distributed steps.")
+    resources = {**(spec.get("resources") or {}), **(node.get("resources") or {})}
     return build_step(
         name, spec, given, outputs, lookup,
         display_name=display_name(name, node, spec),
         environment_variables=node.get("environment_variables") or {},
         timeout=(node.get("limits") or {}).get("timeout"),
+        warnings=unmet(name, node.get("distribution") or spec.get("distribution"), resources),
     )  # fmt: skip
 
 
@@ -37,8 +37,6 @@ def display_name(name: str, node: Mapping[str, Any], spec: Mapping[str, Any]) ->
 
 def command_step(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:
     """The one step of a command job (`properties` of its REST body, camelCase)."""
-    if properties.get("distribution"):
-        raise AzureError(501, "NotSupportedByEmulator", "The emulator runs no distributed jobs.")
     given = {key: root_value(key, value, lookup) for key, value in (properties.get("inputs") or {}).items() if value is not None}
     declared = {key: {"type": "string" if isinstance(value, str) else value.type} for key, value in given.items()}
     outputs = {key: job_output(key, value or {}) for key, value in (properties.get("outputs") or {}).items()}
@@ -55,6 +53,7 @@ def command_step(name: str, properties: Mapping[str, Any], lookup: Lookup) -> St
         display_name=properties.get("displayName") or name,
         environment_variables=properties.get("environmentVariables") or {},
         timeout=limits.get("timeout"),
+        warnings=unmet(name, properties.get("distribution"), properties.get("resources") or {}),
     )  # fmt: skip
 
 
@@ -68,6 +67,7 @@ def build_step(
     display_name: str,
     environment_variables: Mapping[str, Any],
     timeout: str | int | None,
+    warnings: tuple[str, ...] = (),
 ) -> Step:
     """A step from a command component's specification and the values given to it; 400 says what does not fit."""
     command = spec.get("command")
@@ -90,9 +90,35 @@ def build_step(
         name, display_name, Command(command, code_uri, lookup("environments", environment).get("condaFile")),
         inputs=inputs,
         outputs=outputs,
-        environment_variables={key: str(value) for key, value in environment_variables.items() if value is not None},
+        environment_variables=_plain(name, environment_variables),
         timeout=duration(timeout),
+        optional=frozenset(key for key, declaration in declared.items() if is_optional(declaration)),
+        warnings=warnings,
     )  # fmt: skip
+
+
+def unmet(step: str, distribution: Any, resources: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a step's wishes this one machine does not fulfil, in words; 501 for what could change its outcome unseen."""
+    if resources.get("docker_args") or resources.get("dockerArgs") or resources.get("dockerArgsList"):
+        raise AzureError(501, "NotSupportedByEmulator", f"Step '{step}': there is no container that docker_args could change.")
+    warnings = []
+    if distribution:
+        kind = distribution.get("distribution_type") or distribution.get("distributionType") or distribution.get("type")
+        warnings.append(f"distribution '{kind}' is not done by the emulator: the step runs as one process")
+    nodes = resources.get("instance_count") or resources.get("instanceCount") or 1
+    if str(nodes) != "1":
+        warnings.append(f"instance_count {nodes} is not done by the emulator: the step runs on this machine alone")
+    return tuple(warnings)
+
+
+def _plain(step: str, variables: Any) -> dict[str, str]:
+    if not isinstance(variables, Mapping) or any("${{" in str(value) for value in variables.values()):
+        raise AzureError(
+            501,
+            "NotSupportedByEmulator",
+            f"Step '{step}': of expressions in environment_variables the emulator knows values ${{{{parent.inputs.x}}}} only.",
+        )
+    return {key: str(value) for key, value in variables.items() if value is not None}
 
 
 def _without_prefix(reference: object) -> str | None:

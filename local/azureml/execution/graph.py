@@ -1,4 +1,4 @@
-"""Pipeline jobs: from the nodes of the REST body to steps, with their bindings followed and their order found."""
+"""Pipeline jobs: from the nodes of the REST body to steps, through all levels, with bindings followed and the order found."""
 
 from __future__ import annotations
 
@@ -8,12 +8,26 @@ from dataclasses import replace
 from typing import Any
 
 from local.azureml.errors import AzureError, bad_request
-from local.azureml.execution.bindings import ParentInput, ParentOutput, StepOutput
+from local.azureml.execution.bindings import BindingError, ParentInput, ParentOutput, StepOutput, parse_binding
+from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
-from local.azureml.execution.plan import Data, FromStep, Lookup, Output, Plan, Step, Value
-from local.azureml.execution.values import DATA_TYPES, binding_of, input_mode, job_output, root_value
+from local.azureml.execution.places import fill_datastore, with_default_place
+from local.azureml.execution.plan import Data, FromStep, Lookup, Nested, Output, Plan, Step, Value
+from local.azureml.execution.values import (
+    DATA_TYPES,
+    asset_name,
+    binding_of,
+    input_mode,
+    job_output,
+    output_mode,
+    root_value,
+    settle_inputs,
+)
 
+PIPELINE = "pipeline"
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
+_DEEPEST = 16
+"""Levels; a component cannot hold itself in Azure, and must not send this into the depths."""
 
 
 def plan_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Plan:
@@ -24,95 +38,192 @@ def plan_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Plan:
     if kind != "Pipeline":
         known = ", ".join(["Pipeline", *JOBS])
         raise AzureError(501, "NotSupportedByEmulator", f"The emulator runs jobs of the types {known}, not '{kind}'.")
-    nodes = properties.get("jobs") or {}
+    return _plan_pipeline(properties, lookup)
+
+
+def _plan_pipeline(properties: Mapping[str, Any], lookup: Lookup) -> Plan:
+    given = properties.get("inputs") or {}
+    inputs: dict[str, Value] = {name: root_value(name, value, lookup) for name, value in given.items() if value is not None}
+    outputs = {name: job_output(name, value or {}) for name, value in (properties.get("outputs") or {}).items()}
+    nodes, settings = properties.get("jobs") or {}, properties.get("settings") or {}
+    if component := properties.get("componentId"):
+        spec = lookup("components", str(component))["componentSpec"]
+        nodes, inputs = spec.get("jobs") or {}, settle_inputs("the job", spec.get("inputs") or {}, inputs)
+        declared = spec.get("outputs") or {}
+        outputs = {name: job_output(name, {"jobOutputType": one.get("type")}) for name, one in declared.items()} | outputs
     if not nodes:
         raise bad_request("A pipeline job needs at least one step.")
-    return _Pipeline(properties, nodes, lookup).plan()
+    pipeline = _Pipeline("", nodes, lookup, settings)
+    steps = pipeline.steps(inputs, {name: pipeline.placed(output) for name, output in outputs.items()})
+    bound = [output.parent_output for step in steps for output in step.outputs.values() if output.parent_output]
+    for name in outputs:
+        if bound.count(name) != 1:
+            raise bad_request(
+                f"The job's output '{name}' must be bound to one output of one step; it is bound to {bound.count(name)}."
+            )
+    return Plan(
+        _ordered(steps),
+        pipeline.nested(),
+        continue_on_step_failure=_flag(settings, "continue_on_step_failure"),
+        continue_run_on_failed_optional_input=_flag(settings, "continue_run_on_failed_optional_input"),
+        force_rerun=_flag(settings, "force_rerun"),
+        computes=pipeline.computes(),
+    )
 
 
 class _Pipeline:
-    def __init__(self, properties: Mapping[str, Any], nodes: Mapping[str, Any], lookup: Lookup) -> None:
-        self._properties, self._nodes, self._lookup = properties, nodes, lookup
-        given = properties.get("inputs") or {}
-        self._inputs = {name: root_value(name, value, lookup) for name, value in given.items() if value is not None}
-        self._outputs = {name: job_output(name, value or {}) for name, value in (properties.get("outputs") or {}).items()}
-        self._specs = {name: self._specification(name, node) for name, node in nodes.items()}
+    """The nodes of the job itself (`path` "") or of a node of type pipeline."""
 
-    def plan(self) -> Plan:
-        settings = self._properties.get("settings") or {}
-        steps = [self._step(name, node) for name, node in self._nodes.items()]
-        bound = [output.parent_output for step in steps for output in step.outputs.values() if output.parent_output]
-        for name in self._outputs:
-            if bound.count(name) != 1:
-                raise bad_request(
-                    f"The job's output '{name}' must be bound to one output of one step; it is bound to {bound.count(name)}."
-                )
-        return Plan(_ordered(steps), bool(settings.get("continue_on_step_failure", False)))
+    def __init__(self, path: str, nodes: Mapping[str, Any], lookup: Lookup, settings: Mapping[str, Any]) -> None:
+        if path.count(".") >= _DEEPEST:
+            raise bad_request(f"Pipelines are nested deeper than {_DEEPEST} levels at '{path}'.")
+        self._path, self._nodes, self._lookup, self._settings = path, nodes, lookup, settings
+        self._specs = {name: self._specification(name, node) for name, node in nodes.items()}
+        self._below = {
+            name: _Pipeline(self._name(name), spec.get("jobs") or {}, lookup, settings)
+            for name, spec in self._specs.items()
+            if nodes[name].get("type") == PIPELINE
+        }
+        self._inputs: Mapping[str, Value] = {}
+        self._outputs: Mapping[str, Output] = {}
+
+    def steps(self, inputs: Mapping[str, Value], outputs: Mapping[str, Output]) -> list[Step]:
+        """All steps at and below this level, for the values given to it and the places where its outputs go."""
+        self._inputs, self._outputs = inputs, outputs
+        found: list[Step] = []
+        for name, node in self._nodes.items():
+            spec, path = self._specs[name], self._name(name)
+            bound = {key: self._input(name, key, value) for key, value in (node.get("inputs") or {}).items() if value is not None}
+            given = {key: value for key, value in bound.items() if value is not None}
+            places = self._node_outputs(path, spec, node)
+            if name in self._below:
+                found += self._below[name].steps(settle_inputs(path, spec.get("inputs") or {}, given), places)
+            else:
+                kind = NODES[str(node.get("type", "command"))]
+                found.append(kind.build(path, self._with_variables(node), spec, given, places, self._lookup))
+        return found
+
+    def nested(self) -> dict[str, Nested]:
+        """The nodes of type pipeline at and below this level, outer ones first."""
+        found: dict[str, Nested] = {}
+        for name, pipeline in self._below.items():
+            spec, path = self._specs[name], self._name(name)
+            shown = display_name(path, self._nodes[name], spec)
+            found[path] = Nested(shown, {output: self.source(name, output) for output in spec.get("outputs") or {}})
+            found |= pipeline.nested()
+        return found
+
+    def computes(self) -> frozenset[str]:
+        """What nodes below this level name: those of the job itself are looked up with the job."""
+        own = (str(node["computeId"]) for node in self._nodes.values() if node.get("computeId"))
+        return frozenset(own if self._path else ()).union(*(pipeline.computes() for pipeline in self._below.values()))
+
+    def source(self, name: str, output: str) -> tuple[str, str]:
+        """The step, and its output, behind an output of a node of this level."""
+        if name in self._below:
+            return self._below[name].source_of(output)
+        return self._name(name), output
+
+    def source_of(self, output: str) -> tuple[str, str]:
+        """The step, and its output, behind an output of this pipeline."""
+        for name, node in self._nodes.items():
+            for key, value in (node.get("outputs") or {}).items():
+                if binding_of(f"Step '{self._name(name)}', output '{key}'", value) == ParentOutput(output):
+                    return self.source(name, key)
+        raise bad_request(f"The output '{output}' of the pipeline '{self._path}' is bound to no output of its steps.")
+
+    def placed(self, output: Output) -> Output:
+        """An output in the default datastore, unless it has a place of its own."""
+        uri = fill_datastore(output.uri, self._settings) if output.uri else with_default_place(self._settings)
+        return replace(output, uri=uri)
+
+    def _name(self, node: str) -> str:
+        return f"{self._path}.{node}" if self._path else node
 
     def _specification(self, name: str, node: Mapping[str, Any]) -> Mapping[str, Any]:
         if not _STEP_NAME.fullmatch(name):
             raise bad_request(
                 f"'{name}' is no valid name of a step: letters, digits, '_' and '-', beginning with a letter or '_'."
             )
-        type_name = str(node.get("type", "command"))
+        type_name, path = str(node.get("type", "command")), self._name(name)
         kind = NODES.get(type_name)
-        if kind is None:
-            known = ", ".join(NODES)
+        if kind is None and type_name != PIPELINE:
+            known = ", ".join([*NODES, PIPELINE])
             raise AzureError(
-                501, "NotSupportedByEmulator", f"Step '{name}' is of type '{type_name}': the emulator runs steps of type {known}."
+                501, "NotSupportedByEmulator", f"Step '{path}' is of type '{type_name}': the emulator runs steps of type {known}."
             )
-        component = kind.component(node)
+        component = kind.component(node) if kind else node.get("componentId")
         if not component:
-            raise bad_request(f"Step '{name}' names no component.")
-        spec: Mapping[str, Any] = self._lookup("components", str(component).removeprefix("azureml:"))["componentSpec"]
-        found = spec.get("type", "command")
-        if found != kind.component_type:
-            raise bad_request(f"Step '{name}' is of type '{type_name}', its component of type '{found}'.")
+            raise bad_request(f"Step '{path}' names no component.")
+        spec: Mapping[str, Any] = self._lookup("components", str(component))["componentSpec"]
+        found, expected = spec.get("type", "command"), kind.component_type if kind else PIPELINE
+        if found != expected:
+            raise bad_request(f"Step '{path}' is of type '{type_name}', its component of type '{found}'.")
+        if type_name == PIPELINE and not spec.get("jobs"):
+            raise bad_request(f"The pipeline '{path}' has no steps.")
         return spec
 
-    def _step(self, name: str, node: Mapping[str, Any]) -> Step:
-        spec = self._specs[name]
-        inputs = {key: self._input(name, key, value) for key, value in (node.get("inputs") or {}).items() if value is not None}
-        given = {key: value for key, value in inputs.items() if value is not None}
-        kind = NODES[str(node.get("type", "command"))]
-        return kind.build(name, node, spec, given, self._step_outputs(name, spec, node), self._lookup)
+    def _with_variables(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The node with its environment variables' bindings to inputs of the pipeline filled in."""
+        variables = node.get("environment_variables")
+        if not isinstance(variables, Mapping):
+            return node
+        return {**node, "environment_variables": {key: self._variable(value) for key, value in variables.items()}}
+
+    def _variable(self, value: Any) -> Any:
+        try:
+            binding = parse_binding(value)
+        except BindingError:
+            return value  # whoever builds the step knows what to say of it
+        bound = self._inputs.get(binding.name) if isinstance(binding, ParentInput) else None
+        return bound if isinstance(bound, str) else value
 
     def _input(self, step: str, name: str, value: Any) -> Value | None:
         """None for a binding to an input of the pipeline that was given no value."""
-        where = f"Step '{step}', input '{name}'"
-        mode = value.get("mode") if isinstance(value, Mapping) else None
+        where = f"Step '{self._name(step)}', input '{name}'"
+        declared = (self._specs[step].get("inputs") or {}).get(name) or {}
+        mode = (value.get("mode") if isinstance(value, Mapping) else None) or declared.get("mode")
         binding = binding_of(where, value)
         if binding is None:
-            return root_value(name, value, self._lookup)
+            asked = {"mode": declared.get("mode"), **value} if isinstance(value, Mapping) else value
+            return root_value(name, asked, self._lookup)
         if isinstance(binding, ParentInput):
             bound = self._inputs.get(binding.name)
-            return replace(bound, mode=input_mode(mode)) if isinstance(bound, Data) and mode else bound
+            return replace(bound, mode=input_mode(mode)) if isinstance(bound, Data | FromStep) and mode else bound
         if isinstance(binding, StepOutput):
             if binding.step not in self._specs or binding.name not in (self._specs[binding.step].get("outputs") or {}):
                 raise bad_request(f"{where}: there is no output '{binding.name}' of a step '{binding.step}'.")
-            return FromStep(binding.step, binding.name, input_mode(mode))
+            return FromStep(*self.source(binding.step, binding.name), input_mode(mode))
         raise bad_request(f"{where} cannot be bound to an output of the job.")
 
-    def _step_outputs(self, step: str, spec: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Output]:
+    def _node_outputs(self, path: str, spec: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Output]:
         declared, given = spec.get("outputs") or {}, node.get("outputs") or {}
         unknown = sorted(set(given) - set(declared))
         if unknown:
-            raise bad_request(f"Step '{step}' has no output {', '.join(unknown)}; its outputs are {sorted(declared) or 'none'}.")
-        return {name: self._step_output(step, name, declaration, given.get(name)) for name, declaration in declared.items()}
+            raise bad_request(f"Step '{path}' has no output {', '.join(unknown)}; its outputs are {sorted(declared) or 'none'}.")
+        return {name: self._node_output(path, name, declaration, given.get(name)) for name, declaration in declared.items()}
 
-    def _step_output(self, step: str, name: str, declaration: Mapping[str, Any], value: Any) -> Output:
-        where = f"Step '{step}', output '{name}'"
+    def _node_output(self, path: str, name: str, declaration: Mapping[str, Any], value: Any) -> Output:
+        where = f"Step '{path}', output '{name}'"
         kind = str(declaration.get("type", "uri_folder")).lower()
         if kind not in DATA_TYPES:
             raise AzureError(501, "NotSupportedByEmulator", f"{where}: the emulator does not support outputs of type '{kind}'.")
+        own = value if isinstance(value, Mapping) else {}
+        asset, mode = asset_name(where, own.get("name"), own.get("version")), own.get("mode") or declaration.get("mode")
         binding = binding_of(where, value)
         if binding is None:
-            return Output(kind, uri=value.get("uri") if isinstance(value, Mapping) else None)
+            return self.placed(Output(kind, uri=own.get("uri"), mode=output_mode(mode), asset=asset))
         if not isinstance(binding, ParentOutput) or binding.name not in self._outputs:
             raise bad_request(
-                f"{where} is not bound to an output of the job; the job's outputs are {sorted(self._outputs) or 'none'}."
+                f"{where} is not bound to an output of the pipeline; its outputs are {sorted(self._outputs) or 'none'}."
             )
-        return replace(self._outputs[binding.name], type=kind)
+        outer = self._outputs[binding.name]
+        return replace(outer, type=kind, mode=output_mode(mode) if mode else outer.mode, asset=asset or outer.asset)
+
+
+def _flag(settings: Mapping[str, Any], name: str) -> bool:
+    """REST bodies of batch deployments hold "True" as text."""
+    return str(settings.get(name, "")).lower() == "true"
 
 
 def _ordered(steps: list[Step]) -> dict[str, Step]:

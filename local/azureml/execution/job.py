@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from azure.core.exceptions import AzureError as StorageError
 
 from local.azureml.execution.kinds import RUNS
-from local.azureml.execution.plan import Plan
+from local.azureml.execution.nested import NestedRuns
+from local.azureml.execution.plan import Plan, Step, is_lost
 from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
 from local.azureml.execution.step import StepRun, Workshop, artifact_uri, end_tracking
 from local.azureml.execution.tracking import JobTracking
@@ -24,6 +26,7 @@ class JobRun:
         shop: Workshop,
         plan: Plan,
         root: Run,
+        nested_runs: dict[str, Run],
         step_runs: dict[str, Run],
         folder: Path,
         rooms: Executor,
@@ -33,11 +36,20 @@ class JobRun:
         self._rooms, self._afterwards = rooms, afterwards
         self._is_pipeline = root["runId"] not in {run["runId"] for run in step_runs.values()}
         self._canceled = threading.Event()
-        names = {run["runId"]: str(run["displayName"]) for run in [root, *step_runs.values()]}
-        self._tracked = JobTracking(shop.tracking, root["experimentName"], root["tags"], root["runId"], names)
+        every = [root, *nested_runs.values(), *step_runs.values()]
+        self._tracked = JobTracking(
+            shop.tracking,
+            root["experimentName"],
+            root["tags"],
+            names={run["runId"]: str(run["displayName"]) for run in every},
+            parents={run["runId"]: run["parentRunId"] for run in every},
+        )
+        self._nested = NestedRuns(shop, plan.nested, nested_runs, plan.steps, folder)
         self._steps: dict[str, StepRun] = {}
         self._step_runs = step_runs
         self._status: dict[str, str] = {}
+        self._fell: list[str] = []
+        """Steps that did not come to their end although nobody cancelled them: they failed, or ran too long."""
         self._loose: list[Future[None]] = []
         self._interruption: str | None = None
 
@@ -81,25 +93,48 @@ class JobRun:
     def _run_steps(self) -> None:
         waiting, running = dict(self._plan.steps), dict[Future[str], str]()
         while waiting or running:
-            for name in [name for name, step in waiting.items() if step.needs <= self._completed()]:
+            self._give_up(waiting)
+            for name in [name for name, step in waiting.items() if self._is_ready(step)]:
                 if self._canceled.is_set():
                     break
-                del waiting[name]
-                running[self._start(name)] = name
+                running[self._start(waiting.pop(name))] = name
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 self._ended(running.pop(future), future.result())
         for name in waiting:
-            self._status[name] = "Canceled"
-            self._shop.runs.set_status(self._step_runs[name]["runId"], "Canceled")
+            self._leave_out(name)
+
+    def _give_up(self, waiting: dict[str, Step]) -> None:
+        """Take out of `waiting` what can never run, because a step that it needs did not complete."""
+        lost = {name for name, status in self._status.items() if status != "Completed"}
+        while found := [name for name, step in waiting.items() if self._must_have(step) & lost]:
+            for name in found:
+                del waiting[name]
+                self._leave_out(name)
+            lost.update(found)
+
+    def _must_have(self, step: Step) -> set[str]:
+        """The steps without whose success it does not run."""
+        return step.required if self._plan.continue_run_on_failed_optional_input else step.needs
+
+    def _is_ready(self, step: Step) -> bool:
+        return self._must_have(step) <= self._completed() and step.needs <= self._status.keys()
+
+    def _leave_out(self, name: str) -> None:
+        self._status[name] = "Canceled"
+        self._shop.runs.set_status(self._step_runs[name]["runId"], "Canceled")
+        self._tell_nested(name)
 
     def _completed(self) -> set[str]:
         return {name for name, status in self._status.items() if status == "Completed"}
 
-    def _start(self, name: str) -> Future[str]:
-        run, asked = self._step_runs[name], self._plan.steps[name]
+    def _start(self, asked: Step) -> Future[str]:
+        name, completed = asked.name, self._completed()
+        run = self._step_runs[name]
+        asked = asked.without({key for key, value in asked.inputs.items() if is_lost(value, completed)})
+        self._nested.step_starts(name)
         runs_it = RUNS[type(asked.work)]
         step = runs_it(self._shop, asked, run, self._folder, self._steps, self._tracked[run["runId"]])
         self._steps[name] = step
@@ -116,32 +151,35 @@ class JobRun:
         self._status[name] = status
         self._note(f"step {name} ended: {status}")
         self._loose.append(self._afterwards.submit(self._steps[name].settle, status))
-        if status == "Failed":
+        if status == "Failed" or (status == "Canceled" and not self._canceled.is_set()):
+            self._fell.append(name)
             self._note(self._error_of(name))
             if not self._plan.continue_on_step_failure:
                 self.cancel(self._interruption)
+        self._tell_nested(name)
+
+    def _tell_nested(self, name: str) -> None:
+        for path, status in self._nested.step_ended(name, self._status[name], lambda nested: self._places(nested.outputs)):
+            self._note(f"pipeline {path} ended: {status}")
+            self._loose.append(self._afterwards.submit(self._nested.store_log, path))
+            tracked = self._tracked[self._nested.run_id(path)]
+            self._loose.append(self._afterwards.submit(end_tracking, self._shop.tracking, tracked, status))
 
     def _error_of(self, name: str) -> str:
         error = self._shop.runs.get(self._step_runs[name]["runId"])["error"]
         return str(error["error"]["message"]) if error else ""
 
     def _outcome(self) -> tuple[str, str]:
-        failed = [name for name, status in self._status.items() if status == "Failed"]
         if self._interruption:
             return "Failed", self._interruption
-        if failed:
-            return "Failed", "\n".join(self._error_of(name) for name in failed)
+        if self._fell:
+            return "Failed", "\n".join(self._error_of(name) for name in self._fell)
         return ("Canceled", "") if self._canceled.is_set() else ("Completed", "")
 
     def _finish_pipeline(self, run_id: str, status: str, error: str) -> None:
         """Logs, outputs and MLflow's states are settled before the end is told: who waits for the end may read them at once."""
         self._shop.runs.set_status(run_id, "Finalizing")
-        outputs = {
-            name: self._steps[step].destination(self._name_of(step, name))
-            for name, (step, _) in self._plan.outputs().items()
-            if step in self._steps
-        }
-        self._shop.runs.change(run_id, {"outputs": outputs})
+        self._shop.runs.change(run_id, {"outputs": self._places(self._plan.outputs())})
         self._note(f"{run_id} ended: {status}")
         self._loose.append(self._afterwards.submit(end_tracking, self._shop.tracking, self._tracked[run_id], status))
         self._loose.append(self._afterwards.submit(self._store_log, run_id))
@@ -153,9 +191,9 @@ class JobRun:
         target = storage.resolve(artifact_uri(run_id, PIPELINE_LOG))
         storage.upload_folder(self.log, target.container, target.path)
 
-    def _name_of(self, step: str, parent_output: str) -> str:
-        outputs = self._plan.steps[step].outputs
-        return next(name for name, output in outputs.items() if output.parent_output == parent_output)
+    def _places(self, outputs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+        """Where a pipeline's outputs are, of the steps that were started."""
+        return {name: self._steps[step].destination(output) for name, (step, output) in outputs.items() if step in self._steps}
 
     def _settle_loose_ends(self) -> None:
         for future in self._loose:

@@ -5,8 +5,8 @@ Everything is refused at submission, as Azure does, rather than failing minutes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -36,12 +36,25 @@ Value = str | Data | FromStep
 
 
 @dataclass(frozen=True)
+class AssetName:
+    """The asset that an output becomes; without a version it gets the next number."""
+
+    name: str
+    version: str | None = None
+
+
+@dataclass(frozen=True)
 class Output:
-    """Where a step's output goes: `parent_output` names the job's own output that it is, `uri` a place that the job chose."""
+    """Where a step's output goes: `parent_output` names the job's own output that it is, `uri` a place that the job chose.
+
+    `mode`: upload, rw_mount (the same here), or direct: the step is told the URI and writes there itself.
+    """
 
     type: str
     parent_output: str | None = None
     uri: str | None = None
+    mode: str = "upload"
+    asset: AssetName | None = None
 
 
 class Work:
@@ -68,25 +81,56 @@ class Step:
     outputs: Mapping[str, Output]
     environment_variables: Mapping[str, str]
     timeout: timedelta | None
+    optional: frozenset[str] = frozenset()
+    """Inputs that it can do without."""
+    warnings: tuple[str, ...] = ()
+    """What was asked for and is not done here, for its log and its run document."""
 
     @property
     def needs(self) -> set[str]:
         """Names of the steps whose outputs it reads."""
         return {value.step for value in self.inputs.values() if isinstance(value, FromStep)}
 
+    @property
+    def required(self) -> set[str]:
+        """Of these, the steps whose outputs it cannot do without."""
+        return self.without(self.optional).needs
+
+    def without(self, inputs: Collection[str]) -> Step:
+        """The step with these inputs left out."""
+        return replace(self, inputs={name: value for name, value in self.inputs.items() if name not in inputs})
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A node of type pipeline: the steps whose names begin with its own and a dot. `outputs`: name -> (step, output name)."""
+
+    display_name: str
+    outputs: Mapping[str, tuple[str, str]]
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in an order in which they could run one by one."""
+    """Steps in an order in which they could run one by one; `nested` by their paths, outer ones first."""
 
     steps: Mapping[str, Step]
+    nested: Mapping[str, Nested] = field(default_factory=dict)
     continue_on_step_failure: bool = False
+    continue_run_on_failed_optional_input: bool = False
+    force_rerun: bool = False
+    computes: frozenset[str] = frozenset()
+    """Those that nodes inside of pipeline components name."""
 
-    def outputs(self) -> dict[str, tuple[str, Output]]:
+    def outputs(self) -> dict[str, tuple[str, str]]:
         """The job's own outputs: name -> (step, output name)."""
         return {
-            output.parent_output: (step.name, output)
+            output.parent_output: (step.name, name)
             for step in self.steps.values()
-            for output in step.outputs.values()
+            for name, output in step.outputs.items()
             if output.parent_output
         }
+
+
+def is_lost(value: Value, completed: Collection[str]) -> bool:
+    """Whether a value should have come from a step that did not complete."""
+    return isinstance(value, FromStep) and value.step not in completed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import threading
 import uuid
@@ -11,25 +10,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.azureml.errors import bad_request, not_found
+from local.azureml import computes
+from local.azureml.errors import not_found
 from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreters
 from local.azureml.execution.graph import plan_job
 from local.azureml.execution.job import JobRun
 from local.azureml.execution.materials import Materials
+from local.azureml.execution.nested import nested_folder
+from local.azureml.execution.places import fill_names
 from local.azureml.execution.plan import Plan
 from local.azureml.execution.processes import Processes
+from local.azureml.execution.provisioning import refuse_missing
 from local.azureml.execution.runs import PIPELINE, ROOT_TYPES, STEP, TERMINAL, Run, Runs, failure, log_name
 from local.azureml.execution.step import Workshop
 from local.azureml.execution.tracking import Tracking
 from local.azureml.execution.warmed_parent import LaunchFailedError
+from local.azureml.lookup import find_version
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 KIND = "jobs"
-_ASSET_ID = re.compile(
-    r"(?P<workspace>/subscriptions/.+/workspaces/[^/]+)/(?P<kind>\w+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)"
-)
 _STOPPED = "The emulator was stopped while this job was running."
 USUAL_MODULES = (
     "numpy", "pandas", "pyarrow.csv", "pyarrow.compute", "pyarrow.parquet", "sklearn.metrics", "xgboost",
@@ -60,7 +61,14 @@ class JobRunner:
 
     def plan(self, name: str, properties: dict[str, Any]) -> Plan:
         """Check a job; AzureError for what Azure would refuse at submission, and for what the emulator cannot run."""
-        return plan_job(name, properties, self._lookup)
+        plan = plan_job(name, properties, self.look_up)
+        refuse_missing(plan, self._emulator.settings.environments)
+        computes.refuse_unknown(self._emulator, {"jobs": {compute: {"computeId": compute} for compute in plan.computes}})
+        for step in plan.steps.values():
+            for shown, output in step.outputs.items():
+                if output.uri:  # that it can be written is found out now, not at the step's end
+                    self._emulator.storage.resolve(fill_names(output.uri, name, shown))
+        return plan
 
     def submit(self, name: str) -> None:
         """Run the stored job `name`; returns when its run documents are there."""
@@ -70,9 +78,8 @@ class JobRunner:
         properties = properties["properties"]
         plan = self.plan(name, properties)
         root = self._create_root(name, properties)
-        is_pipeline = root["runType"] == PIPELINE
-        steps = {step: self._create_step(root, plan, step) for step in plan.steps} if is_pipeline else {name: root}
-        job = JobRun(self._shop, plan, root, steps, self._folder / name, self._rooms, self._afterwards)
+        nested, steps = self._create_below(root, plan) if root["runType"] == PIPELINE else ({}, {name: root})
+        job = JobRun(self._shop, plan, root, nested, steps, self._folder / name, self._rooms, self._afterwards)
         thread = threading.Thread(target=self._run, args=(name, job), name=f"job-{name}", daemon=True)
         with self._lock:
             self._jobs[name] = (job, thread)
@@ -127,8 +134,10 @@ class JobRunner:
 
     def log_file(self, run: Run) -> Path:
         """The live log of a job or a step."""
-        job = self._folder / str(run["rootRunId"])
-        return (job if run["runType"] == PIPELINE else job / "steps" / str(run["name"])) / log_name(run)
+        job, name = self._folder / str(run["rootRunId"]), str(run["name"])
+        if run["runType"] != PIPELINE:
+            return job / "steps" / name / log_name(run)
+        return (nested_folder(job, name) if run["parentRunId"] else job) / log_name(run)
 
     def _create_root(self, name: str, properties: dict[str, Any]) -> Run:
         run_type = ROOT_TYPES[properties["jobType"]]
@@ -142,13 +151,25 @@ class JobRunner:
             hidden=bool(properties.get("isArchived")),
         )  # fmt: skip
 
-    def _create_step(self, root: Run, plan: Plan, step: str) -> Run:
+    def _create_below(self, root: Run, plan: Plan) -> tuple[dict[str, Run], dict[str, Run]]:
+        """The runs of the nested pipelines and of the steps, each below the one that holds it."""
+        nested: dict[str, Run] = {}
+        for path, node in plan.nested.items():
+            above = nested.get(path.rpartition(".")[0], root)
+            nested[path] = self._create_node(PIPELINE, above, path, node.display_name)
+        steps = {
+            path: self._create_node(STEP, nested.get(path.rpartition(".")[0], root), path, step.display_name)
+            for path, step in plan.steps.items()
+        }
+        return nested, steps
+
+    def _create_node(self, run_type: str, parent: Run, path: str, display_name: str) -> Run:
         return self.runs.create(
-            str(uuid.uuid4()), STEP, root["experimentName"],
-            parent=root["runId"],
-            name=step,
-            displayName=plan.steps[step].display_name,
-            properties={"azureml.moduleName": step, "azureml.pipelinerunid": root["runId"]},
+            str(uuid.uuid4()), run_type, parent["experimentName"],
+            parent=parent,
+            name=path,
+            displayName=display_name,
+            properties={"azureml.moduleName": path.rpartition(".")[2], "azureml.pipelinerunid": parent["runId"]},
         )  # fmt: skip
 
     def _run(self, name: str, job: JobRun) -> None:
@@ -157,7 +178,7 @@ class JobRunner:
         except Exception as error:  # noqa: BLE001 - logged, and told as the job's error
             # The thread's last frame: the job must not stay Running for ever, and the log keeps the traceback.
             _log.exception("job %s", name)
-            for run in [*self.runs.children(name), self.runs.get(name)]:
+            for run in [*self.runs.below(name), self.runs.get(name)]:
                 self.runs.set_status(run["runId"], "Failed", error=failure(f"The emulator failed: {error!r}", "ServiceError"))
         finally:
             with self._lock:
@@ -172,12 +193,5 @@ class JobRunner:
         ]:
             shutil.rmtree(used, ignore_errors=True)
 
-    def _lookup(self, kind: str, asset_id: str) -> dict[str, Any]:
-        match = _ASSET_ID.fullmatch(asset_id)
-        if match is None or match["kind"].lower() != kind or match["workspace"].lower() != self._emulator.workspace_id.lower():
-            raise bad_request(f"'{asset_id}' is not the id of a version in {kind} of this workspace.")
-        body = self._emulator.store.get(kind, match["name"], match["version"])
-        if body is None:
-            raise bad_request(f"{kind}/{match['name']}/versions/{match['version']} does not exist.")
-        properties: dict[str, Any] = body["properties"]
-        return properties
+    def look_up(self, kind: str, asset_id: str) -> dict[str, Any]:
+        return find_version(self._emulator, kind, asset_id).properties

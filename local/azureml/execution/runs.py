@@ -38,12 +38,13 @@ class Runs:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
 
-    def create(self, run_id: str, run_type: str, experiment: str, *, parent: str | None = None, **fields: Any) -> Run:
+    def create(self, run_id: str, run_type: str, experiment: str, *, parent: Run | None = None, **fields: Any) -> Run:
         """Write a new run (NotStarted) and publish its first event. `fields`: name, displayName, tags and the like."""
+        above = parent["runId"] if parent else None
         run: Run = {
             "runId": run_id,
-            "rootRunId": parent or run_id,
-            "parentRunId": parent,
+            "rootRunId": parent["rootRunId"] if parent else run_id,
+            "parentRunId": above,
             "runType": run_type,
             "experimentName": experiment,
             "experimentId": self.experiment_id(experiment),
@@ -56,12 +57,13 @@ class Runs:
             "tags": {},
             "properties": {},
             "outputs": {},
+            "warnings": [],
             **fields,
         }
         self._store.put(KIND, run_id, "", run)
-        if parent is not None:
-            number = len(self._store.list(CHILDREN, parent))
-            self._store.put(CHILDREN, parent, f"{number:05}", {"runId": run_id})
+        if above is not None:
+            number = len(self._store.list(CHILDREN, above))
+            self._store.put(CHILDREN, above, f"{number:05}", {"runId": run_id})
         self._publish(run)
         return run
 
@@ -76,13 +78,20 @@ class Runs:
         return self._store.get(KIND, run_id)
 
     def children(self, run_id: str) -> list[Run]:
-        """A job's steps, in the order of the plan."""
+        """One level: a job's steps and nested pipelines, or what is below one of these, in the order of the plan."""
         return [self.get(child["runId"]) for child in self._store.list(CHILDREN, run_id)]
 
+    def below(self, run_id: str) -> list[Run]:
+        """All levels, the deepest first."""
+        found: list[Run] = []
+        for child in self.children(run_id):
+            found += [*self.below(child["runId"]), child]
+        return found
+
     def unfinished(self) -> list[Run]:
-        """Jobs and steps that have not ended, steps first: a job never ends before its steps."""
+        """Runs that have not ended, the last made first: no run ends before those below it, which were made after it."""
         runs = [run for run in self._store.list(KIND) if run["status"] not in TERMINAL]
-        return sorted(runs, key=lambda run: run["parentRunId"] is None)
+        return sorted(runs, key=lambda run: str(run["createdUtc"]), reverse=True)
 
     def set_status(self, run_id: str, status: str, **fields: Any) -> Run:
         """Move a run on. A run that has ended stays as it is; every real change leaves as an event."""

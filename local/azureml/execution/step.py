@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,11 @@ from local.azureml.errors import AzureError
 from local.azureml.execution.bindings import LocalPath, render_command
 from local.azureml.execution.environments import EnvironmentMissing, choose
 from local.azureml.execution.materials import Materials, give, make_read_only
+from local.azureml.execution.places import fill_names
 from local.azureml.execution.plan import Command, Data, FromStep, Output, Step
 from local.azureml.execution.process_environment import common_environment, run_environment, script_of
 from local.azureml.execution.processes import Processes
+from local.azureml.execution.registration import NamedOutput, register
 from local.azureml.execution.runs import Run, Runs, failure, log_name
 from local.azureml.execution.tracking import Tracking, TrackingError
 from local.azureml.execution.warmed_parent import Launch, LaunchFailedError, Running
@@ -49,6 +52,10 @@ class StepFailedError(Exception):
     """Ends a step; the message becomes its error."""
 
 
+class StepTimedOutError(Exception):
+    """Ends a step that ran longer than its limit: Azure ML cancels it then (REST description, CommandJobLimits.timeout)."""
+
+
 class StepCanceledError(Exception):
     """The step was cancelled while it ran or before it began."""
 
@@ -70,7 +77,7 @@ class StepRun:
     interruption: str | None = None
     """Why it is cancelled although nobody asked for it; it has failed then."""
     inputs: dict[str, str | LocalPath] = field(default_factory=dict)
-    outputs: dict[str, LocalPath] = field(default_factory=dict)
+    outputs: dict[str, str | LocalPath] = field(default_factory=dict)
     """What the command's expressions stand for, once the step prepares."""
     _running: Running | None = None
 
@@ -92,6 +99,8 @@ class StepRun:
             self._execute(run_id)
         except StepCanceledError:
             status, error = ("Failed", failure(self.interruption)) if self.interruption else ("Canceled", None)
+        except StepTimedOutError as late:
+            status, error = "Canceled", failure(str(late))
         except StepFailedError as failed:
             status, error = "Failed", failure(str(failed))
         except (AzureError, EnvironmentMissing, LaunchFailedError, StorageError, OSError) as failed:
@@ -120,11 +129,13 @@ class StepRun:
         self.shop.runs.set_status(run_id, "Preparing")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.touch()
+        self._warn()
         self.inputs = {name: self._input(name, value) for name, value in self.step.inputs.items()}
         self.outputs = {name: self._new_output(name) for name in self.step.outputs}
         self._produce(run_id)
         self.shop.runs.set_status(run_id, "Finalizing")
         outputs = {name: self._upload(name, output) for name, output in self.step.outputs.items()}
+        self._register(outputs)
         self.shop.runs.change(run_id, {"outputs": outputs})
 
     def _produce(self, run_id: str) -> None:
@@ -178,9 +189,14 @@ class StepRun:
         source = self.earlier[value.step]
         if value.mode == "direct":
             return source.destination(value.output)
+        if source.step.outputs[value.output].mode == "direct":  # it is in storage only
+            written = source.destination(value.output)
+            return LocalPath(str(self.shop.materials.data(written, self.job_folder, value.mode, private)))
         return LocalPath(str(give(source.output_path(value.output), value.mode, private)))
 
-    def _new_output(self, name: str) -> LocalPath:
+    def _new_output(self, name: str) -> str | LocalPath:
+        if self.step.outputs[name].mode == "direct":
+            return self.destination(name)
         path = self.output_path(name)
         # A uri_file output is the path of a file that the step has yet to write.
         (path.parent if self.step.outputs[name].type == "uri_file" else path).mkdir(parents=True, exist_ok=True)
@@ -191,17 +207,34 @@ class StepRun:
         output = self.step.outputs[name]
         owner, shown = (self.run["rootRunId"], output.parent_output) if output.parent_output else (self.run["runId"], name)
         if output.uri:
-            return output.uri.replace("${{name}}", owner).replace("${{output_name}}", shown)
+            return fill_names(output.uri, owner, shown)
         return self.shop.emulator.storage.output_uri(owner, shown)
 
     def _upload(self, name: str, output: Output) -> str:
         path, uri = self.output_path(name), self.destination(name)
+        if output.mode == "direct":  # the step has written there itself
+            return uri
         if output.type == "uri_file" and not path.is_file():
             raise StepFailedError(f"Step '{self.step.name}' did not write its output '{name}'.")
         location = self.shop.emulator.storage.resolve(uri)
         self.shop.emulator.storage.upload_folder(path, location.container, location.path)
         make_read_only(path)
         return uri
+
+    def _register(self, uris: Mapping[str, str]) -> None:
+        named = [NamedOutput(output.asset, output.type, uris[name]) for name, output in self.step.outputs.items() if output.asset]
+        if named:
+            try:
+                register(self.shop.emulator, self.run["rootRunId"], named)
+            except AzureError as error:
+                raise StepFailedError(f"Step '{self.step.name}': its outputs could not be registered: {error.message}") from None
+
+    def _warn(self) -> None:
+        for text in self.step.warnings:
+            self._note(f"warning: {text}")
+        if self.step.warnings:
+            warnings = [{"source": "emulator", "message": text} for text in self.step.warnings]
+            self.shop.runs.change(self.run["runId"], {"warnings": warnings})
 
     def _await(self, running: Running) -> None:
         self._running = running
@@ -211,7 +244,9 @@ class StepRun:
         if not running.wait(limit.total_seconds() if limit else None):
             running.signal(signal.SIGKILL)
             running.wait()
-            raise StepFailedError(f"Step '{self.step.name}' ran longer than its limit of {limit}.\n{tail(self.log, _TAIL_LINES)}")
+            raise StepTimedOutError(
+                f"Step '{self.step.name}' ran longer than its limit of {limit}.\n{tail(self.log, _TAIL_LINES)}"
+            )
         self._stop_if_canceled()
         if running.lost:
             raise StepFailedError(f"Step '{self.step.name}' ended because the process that had started it died.")

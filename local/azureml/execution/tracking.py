@@ -83,9 +83,16 @@ class Tracking:
 class JobTracking:
     """The MLflow runs of one job and its steps, made beside the job: a step waits for its own run only."""
 
-    def __init__(self, tracking: Tracking, experiment: str, tags: Mapping[str, str], root: str, names: Mapping[str, str]) -> None:
-        """`names`: run id -> display name, of the job (`root`) and of its steps in their order."""
-        self._tracking, self._experiment, self._tags, self._root, self._names = tracking, experiment, tags, root, names
+    def __init__(
+        self,
+        tracking: Tracking,
+        experiment: str,
+        tags: Mapping[str, str],
+        names: Mapping[str, str],
+        parents: Mapping[str, str | None],
+    ) -> None:
+        """`names`: run id -> display name, every run after the one above it, which `parents` tells (None: the job)."""
+        self._tracking, self._experiment, self._tags, self._names, self._parents = tracking, experiment, tags, names, parents
         self._made: dict[str, Future[tuple[str, str]]] = {run_id: Future() for run_id in names}
 
     def __getitem__(self, run_id: str) -> Future[tuple[str, str]]:
@@ -97,23 +104,22 @@ class JobTracking:
         try:
             for run_id in first:
                 self._make(run_id, None)
-            above = self._make(self._root, None)
             for run_id in self._names:
-                self._make(run_id, above)
+                self._make(run_id, self._parents[run_id])
             for run_id in first:
-                if run_id != self._root:
-                    self._tracking.set_tag(self._made[run_id].result()[1], "mlflow.parentRunId", above)
+                if above := self._parents[run_id]:
+                    self._tracking.set_tag(self._made[run_id].result()[1], "mlflow.parentRunId", self._made[above].result()[1])
         except TrackingError as error:
             for future in self._made.values():
                 if not future.done():
                     future.set_exception(error)
 
-    def _make(self, run_id: str, parent: str | None) -> str:
+    def _make(self, run_id: str, parent: str | None) -> None:
         future = self._made[run_id]
         if not future.done():
             tags = {**self._tags, "azureml.runId": run_id}
-            future.set_result(self._tracking.create_run(self._experiment, self._names[run_id], parent=parent, tags=tags))
-        return future.result()[1]
+            above = self._made[parent].result()[1] if parent else None
+            future.set_result(self._tracking.create_run(self._experiment, self._names[run_id], parent=above, tags=tags))
 
 
 def _checked(answer: httpx.Response) -> dict[str, Any]:

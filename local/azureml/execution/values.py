@@ -9,11 +9,12 @@ from typing import Any
 
 from local.azureml.errors import AzureError, bad_request
 from local.azureml.execution.bindings import BindingError, ParentInput, ParentOutput, StepOutput, parse_binding
-from local.azureml.execution.plan import Data, Lookup, Output, Value
+from local.azureml.execution.plan import AssetName, Data, Lookup, Output, Value
 
-DATA_TYPES = frozenset({"uri_file", "uri_folder", "mltable", "custom_model", "mlflow_model"})
+DATA_TYPES = frozenset({"uri_file", "uri_folder", "mltable", "custom_model", "mlflow_model", "triton_model"})
 _MODES = {
-    "readonlymount": "ro_mount", "readwritemount": "rw_mount", "download": "download", "direct": "direct", "upload": "upload",
+    "readonlymount": "ro_mount", "readwritemount": "rw_mount", "romount": "ro_mount", "rwmount": "rw_mount",
+    "download": "download", "direct": "direct", "upload": "upload",
 }  # fmt: skip
 _DURATION = re.compile(r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?")
 
@@ -25,7 +26,7 @@ def settle_inputs(step: str, declared: Mapping[str, Any], given: Mapping[str, Va
         raise bad_request(f"Step '{step}' has no input {', '.join(unknown)}; its inputs are {sorted(declared) or 'none'}.")
     settled: dict[str, Value] = {}
     for name, declaration in declared.items():
-        optional = str(declaration.get("optional", "")).lower() == "true"
+        optional = is_optional(declaration)
         value = given.get(name)
         if optional and value == "":
             value = None  # pipeline YAML cannot leave an input out, so an empty value says it
@@ -36,6 +37,11 @@ def settle_inputs(step: str, declared: Mapping[str, Any], given: Mapping[str, Va
         elif not optional:
             raise bad_request(f"Step '{step}': the required input '{name}' has no value.")
     return settled
+
+
+def is_optional(declaration: Mapping[str, Any]) -> bool:
+    """Of a declared input; REST bodies hold "true" as text too."""
+    return str(declaration.get("optional", "")).lower() == "true"
 
 
 def _checked(step: str, name: str, declaration: Mapping[str, Any], value: Value) -> Value:
@@ -93,14 +99,29 @@ def _resolved(name: str, kind: str, uri: str, lookup: Lookup) -> str:
 
 def job_output(name: str, value: Mapping[str, Any]) -> Output:
     """An output that a job declares."""
-    kind = str(value.get("jobOutputType", "uri_folder")).lower()
+    kind = str(value.get("jobOutputType") or "uri_folder").lower()
     if kind not in DATA_TYPES:
         raise bad_request(f"Output '{name}': type '{kind}' is not supported.")
-    if value.get("assetName"):
-        raise AzureError(
-            501, "NotSupportedByEmulator", f"Output '{name}': the emulator does not register outputs as assets (assetName)."
-        )
-    return Output(kind, parent_output=name, uri=value.get("uri"))
+    asset = asset_name(f"Output '{name}'", value.get("assetName"), value.get("assetVersion"))
+    return Output(kind, parent_output=name, uri=value.get("uri"), mode=output_mode(value.get("mode")), asset=asset)
+
+
+def asset_name(where: str, name: object, version: object) -> AssetName | None:
+    """None when the output is not to be registered; 400 for a version without a name."""
+    if name:
+        return AssetName(str(name), str(version) if version else None)
+    if version:
+        raise bad_request(f"{where}: a version of an asset needs the asset's name.")
+    return None
+
+
+def output_mode(mode: object) -> str:
+    """upload when nothing is said."""
+    text = "upload" if mode is None else str(mode)
+    known = _MODES.get(text.lower().replace("_", ""), text)
+    if known not in ("upload", "rw_mount", "direct"):
+        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not support the output mode '{text}'.")
+    return known
 
 
 def input_mode(mode: object) -> str:

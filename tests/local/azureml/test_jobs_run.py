@@ -183,10 +183,10 @@ def test_cancel_ends_the_job_and_every_process_of_it(lab: Lab) -> None:
     assert lab.runner.runs.get(job)["status"] == "Canceled", "cancelling what has ended changes nothing"
 
 
-def test_a_step_that_runs_longer_than_its_limit_fails(lab: Lab) -> None:
-    slow = lab.component("slow", "import time; time.sleep(300)")
-    run = lab.run(unique("limit"), lab.pipeline({"s": node(slow, limits={"timeout": "PT0.2S"})}))
-    assert run["status"] == "Failed"
+def test_a_step_that_runs_longer_than_its_limit_is_canceled_and_its_pipeline_fails(lab: Lab) -> None:
+    slow, job = lab.component("slow", "import time; time.sleep(300)"), unique("limit")
+    run = lab.run(job, lab.pipeline({"s": node(slow, limits={"timeout": "PT0.2S"})}))
+    assert (statuses(lab, job), run["status"]) == ({"s": "Canceled"}, "Failed")
     assert "longer than its limit" in run["error"]["error"]["message"]
 
 
@@ -350,7 +350,7 @@ def test_a_submission_that_cannot_run_is_refused_and_says_why(lab: Lab) -> None:
     assert "there is no output 'nothing' of a step 's'" in pipeline(read, {"data": "${{parent.jobs.s.outputs.nothing}}"})
     assert "is not a binding" in pipeline(write, {"text": "${{parent.input.x}}"})
     assert "input 'data' is of type uri_folder, but a literal was given" in pipeline(read, {"data": "x"})
-    assert "is not bound to an output of the job" in pipeline(write, {"text": "x"}, {"out": "${{parent.outputs.o}}"})
+    assert "is not bound to an output of the pipeline" in pipeline(write, {"text": "x"}, {"out": "${{parent.outputs.o}}"})
     assert "501 Step 's' is of type 'sweep'" in pipeline(write, {"text": "x"}, type="sweep")
     assert "501" in refused(lab, {"jobType": "AutoML"})
     assert "at least one step" in refused(lab, lab.pipeline({}))
