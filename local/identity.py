@@ -25,6 +25,7 @@ class TokenIssuer:
             key_file.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(32))
+        self.key_file = key_file
         self._key = key_file.read_text()
 
     def issue(self, resource: str) -> tuple[str, int]:

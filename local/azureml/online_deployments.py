@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import AzureError, bad_request, conflict, not_found
-from local.azureml.online_endpoints import check_name, endpoint_record, refuse_while_busy
-from local.azureml.serving.materialise import References, download, interpreter, references
-from local.azureml.serving.process import ScoringSpec
+from local.azureml.errors import bad_request, conflict, not_found
+from local.azureml.online_endpoints import check_name, endpoint_record, patched, refuse_while_busy
+from local.azureml.serving import provision
+from local.azureml.serving.collection.asked import collection_plan
+from local.azureml.serving.materialise import References, references
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, with_state
 from local.azureml.serving.service import serving_of
+from local.azureml.serving.settings import MAX_INSTANCES, asked, scoring_settings
 from local.azureml.store import Body, Record
 from local.processes import tail
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_DURATION = re.compile(r"PT(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<m>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?")
-_DEFAULT_TIMEOUT = "PT5S"
-_MAX_TIMEOUT_SECONDS = 180.0
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MAX_WORKERS = 32
+MAX_DEPLOYMENTS = 20
+"""Of an endpoint: https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas"""
+_CONTAINERS = ("InferenceServer", "StorageInitializer")
 
 
 class OnlineDeployments:
@@ -44,24 +43,37 @@ class OnlineDeployments:
 
     def put(self, call: Call) -> Answer:
         endpoint, name = call.path_params["endpoint"], check_name(call.path_params["deployment"], "deployment")
-        body = _asked(call)
+        body = asked(call)
         self._free_endpoint(endpoint)
-        wanted = references(self._emulator, body["properties"])
+        wanted = self._checked(endpoint, name, body)
         created: list[bool] = []
 
         def change(old: Body | None) -> Body:
             self._free_endpoint(endpoint)
             refuse_while_busy(old, f"deployment '{name}'")
+            if old is None:
+                self._refuse_beyond_quota(endpoint)
             created[:] = [old is None]
             return with_state(body, "Creating" if old is None else "Updating")
 
         record = self._store.upsert(DEPLOYMENTS, endpoint, name, change)
-        verb = "create" if created[0] else "update"
-        shown = self._shown(record)
-        done = with_state(shown, "Succeeded")
-        work = partial(self._provision, endpoint, name, body, wanted, verb)
-        headers = self._start(endpoint, name, done, work, f"online deployment {verb}")
-        return Answer(shown, 201 if created[0] else 200, headers)
+        return self._begin(record, body, wanted, "create" if created[0] else "update")
+
+    def patch(self, call: Call) -> Answer:
+        """Tags and the number of instances (`sku.capacity`), as Azure's PATCH of a deployment; 400 for anything else."""
+        record = self._record(call)
+        given = patched(call, ("tags", "sku"))
+        body = record.body
+        body = {**body, **given, "sku": {**body["sku"], **given.get("sku", {})}}
+        wanted = self._checked(record.name, record.version, body)
+
+        def change(old: Body) -> Body:
+            self._free_endpoint(record.name)
+            refuse_while_busy(old, f"deployment '{record.version}'")
+            return with_state(body, "Updating")
+
+        self._store.update(DEPLOYMENTS, record.name, record.version, change)
+        return self._begin(self._record(call), body, wanted, "update")
 
     def delete(self, call: Call) -> Answer:
         """Refused with 400 while the deployment takes live or mirrored traffic. 204 when there is nothing to delete."""
@@ -83,16 +95,46 @@ class OnlineDeployments:
         return Answer(status=202, headers=headers)
 
     def get_logs(self, call: Call) -> Answer:
-        """The last lines of the scoring process's output."""
+        """The last lines of the scoring process's output, or of what was fetched for it (`containerType`)."""
         record = self._record(call)
-        asked = (call.body or {}).get("tail")
-        lines = 50 if asked is None else asked
+        given = call.body or {}
+        lines = 50 if given.get("tail") is None else given["tail"]
         if type(lines) is not int or lines < 0:
             raise bad_request(f"tail must be a number of lines, not {lines!r}.")
-        log = serving_of(self._emulator).log_file(record.name, record.version)
+        container = given.get("containerType") or _CONTAINERS[0]
+        if container not in _CONTAINERS:
+            raise bad_request(f"containerType must be one of {', '.join(_CONTAINERS)}, not '{container}'.")
+        serving = serving_of(self._emulator)
+        log = (serving.log_file if container == "InferenceServer" else serving.storage_log_file)(record.name, record.version)
         return Answer({"content": tail(log, lines) if lines else ""})
 
+    def skus(self, call: Call) -> Answer:
+        """How many instances the deployment may have."""
+        self._record(call)
+        capacity = {"minimum": 1, "maximum": MAX_INSTANCES, "default": 1, "scaleType": "Manual"}
+        kind = "Microsoft.MachineLearning.Services/endpoints/deployments"
+        return Answer({"value": [{"resourceType": kind, "sku": {"name": "Default"}, "capacity": capacity}]})
+
     # -- what the operations share
+
+    def _checked(self, endpoint: str, name: str, body: Body) -> References:
+        """The versions that a body names; refuses it when one is not there or a setting is out of range."""
+        scoring_settings(body)
+        collection_plan(self._emulator, endpoint, name, body["properties"].get("dataCollector"))
+        return references(self._emulator, body["properties"])
+
+    def _refuse_beyond_quota(self, endpoint: str) -> None:
+        if len(self._store.records(DEPLOYMENTS, endpoint)) >= MAX_DEPLOYMENTS:
+            raise bad_request(
+                f"Endpoint '{endpoint}' has {MAX_DEPLOYMENTS} deployments, the most that an endpoint may have.", "OutOfQuota"
+            )
+
+    def _begin(self, record: Record, body: Body, wanted: References, verb: str) -> Answer:
+        endpoint, name = record.name, record.version
+        shown = self._shown(record)
+        work = partial(self._provision, endpoint, name, body, wanted, verb)
+        headers = self._start(endpoint, name, with_state(shown, "Succeeded"), work, f"online deployment {verb}")
+        return Answer(shown, 201 if verb == "create" else 200, headers)
 
     def _record(self, call: Call) -> Record:
         endpoint, name = call.path_params["endpoint"], call.path_params["deployment"]
@@ -123,20 +165,9 @@ class OnlineDeployments:
         serving = serving_of(self._emulator)
         self._emulator.transitions.wait(f"deployment.{verb}", _path(endpoint, name), serving.stopping)
         folder = serving.folder / "deployments" / endpoint / name / uuid.uuid4().hex[:12]
-        model_dir = download(self._emulator, wanted, folder)
-        settings = _scoring_settings(body)
-        serving.deploy(
-            ScoringSpec(
-                endpoint=endpoint,
-                deployment=name,
-                interpreter=str(interpreter(wanted.environment)),
-                folder=str(folder),
-                script=wanted.script,
-                model_dir=model_dir,
-                environment=body["properties"]["environmentVariables"],
-                **settings,
-            )
-        )
+        spec = provision.planned(self._emulator, endpoint, name, body, wanted)
+        if not serving.adjust(spec):
+            serving.deploy(provision.laid_out(self._emulator, spec, wanted, folder))
         self._store.update(DEPLOYMENTS, endpoint, name, lambda old: with_state(old, "Succeeded"))
         self._announce(endpoint, wanted)
 
@@ -172,81 +203,21 @@ def _path(endpoint: str, name: str) -> str:
     return f"/onlineEndpoints/{endpoint}/deployments/{name}"
 
 
-def _asked(call: Call) -> Body:
-    properties = dict(call.properties)
-    compute = properties.get("endpointComputeType", "Managed")
-    if compute != "Managed":
-        raise AzureError(501, "NotSupportedByEmulator", f"endpointComputeType '{compute}' is not supported: only Managed.")
-    if properties.get("dataCollector"):
-        raise AzureError(
-            501, "NotSupportedByEmulator", "dataCollector is not supported by the emulator: nothing would be collected."
-        )
-    variables = properties.get("environmentVariables") or {}
-    if bad := [name for name in variables if not _VARIABLE.fullmatch(name)]:
-        raise bad_request(f"'{bad[0][:64]}' is not a name for an environment variable.")
-    body = {
-        "location": call.body.get("location", "local"),
-        "tags": call.body.get("tags") or {},
-        "sku": call.body.get("sku") or {"name": "Default", "capacity": 1},
-        "properties": {
-            **properties,
-            "properties": dict(properties.get("properties") or {}),
-            "environmentVariables": {name: str(value) for name, value in variables.items()},
-            "scaleSettings": properties.get("scaleSettings") or {"scaleType": "Default"},
-            "requestSettings": {**_REQUEST_DEFAULTS, **_present(properties.get("requestSettings"))},
-            "endpointComputeType": "Managed",
-        },
-    }
-    _scoring_settings(body)  # refuses what is out of range before anything starts
-    return body
-
-
-_REQUEST_DEFAULTS = {"maxConcurrentRequestsPerInstance": 1, "requestTimeout": _DEFAULT_TIMEOUT, "maxQueueWait": "PT0.5S"}
-
-
-def _present(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (settings or {}).items() if value is not None}
-
-
-def _scoring_settings(body: Body) -> dict[str, Any]:
-    """Workers, deadline and limit of a deployment.
-
-    Azure lets 2 x max_concurrent_requests_per_instance x instance_count requests be under way; more are answered 429.
-    """
-    properties = body["properties"]
-    settings = properties["requestSettings"]
-    instances, concurrent = body["sku"].get("capacity", 1), settings["maxConcurrentRequestsPerInstance"]
-    per_instance = properties["environmentVariables"].get("WORKER_COUNT", "1")
-    if type(instances) is not int or instances < 1 or type(concurrent) is not int or concurrent < 1 or not per_instance.isdigit():
-        raise bad_request("instance_count, max_concurrent_requests_per_instance and WORKER_COUNT must be positive integers.")
-    timeout = _seconds(str(settings["requestTimeout"]))
-    if not 0 < timeout <= _MAX_TIMEOUT_SECONDS:
-        raise bad_request(f"request_timeout_ms must be above 0 and at most {_MAX_TIMEOUT_SECONDS * 1000:.0f}.")
-    return {
-        "workers": min(max(int(per_instance), 1) * instances, _MAX_WORKERS),
-        "timeout_seconds": timeout,
-        "limit": 2 * concurrent * instances,
-    }
-
-
-def _seconds(duration: str) -> float:
-    match = _DURATION.fullmatch(duration)
-    if match is None:
-        raise bad_request(f"'{duration}' is not an ISO 8601 duration such as PT5S.")
-    hours, minutes, seconds = (float(match[unit] or 0) for unit in "hms")
-    return hours * 3600 + minutes * 60 + seconds
-
-
 def routes(emulator: Emulator) -> list[Route]:
     """ARM operations on `onlineEndpoints/deployments`."""
     own = OnlineDeployments(emulator)
     all_of_them = "/onlineEndpoints/{endpoint}/deployments"
     one = all_of_them + "/{deployment}"
-    local = "a local process instead of instances; no dataCollector, no deployment without code, no probe settings, no autoscale"
+    local = (
+        "a local process instead of instances; of unset probe delays none is waited for; scale settings are kept, nothing is "
+        "scaled; no custom container, no Triton model; no dataCollector.requestLogging"
+    )
     return [
         Route("GET", all_of_them, own.list, sdk="online_deployments.list"),
         Route("GET", one, own.get, sdk="online_deployments.get"),
         Route("PUT", one, own.put, sdk="online_deployments.begin_create_or_update", differences=local),
+        Route("PATCH", one, own.patch, sdk="(REST clients; the SDK uses PUT)"),
         Route("DELETE", one, own.delete, sdk="online_deployments.begin_delete"),
         Route("POST", f"{one}/getLogs", own.get_logs, sdk="online_deployments.get_logs"),
+        Route("GET", f"{one}/skus", own.skus, sdk="(REST clients)"),
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import AzureError, bad_request, conflict, not_found
+from local.azureml.errors import bad_request, conflict, not_found
 from local.azureml.serving.records import BUSY, DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys, with_state
 from local.azureml.serving.service import serving_of
 from local.azureml.store import Body, Record
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 MAX_MIRROR = 50
 TOKEN_SECONDS = 8 * 3600
-_AUTH_MODES = {"key": "Key", "amltoken": "AMLToken"}
+_AUTH_MODES = {"key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
+MAX_ENDPOINTS = 100
+"""Of a subscription: https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas"""
 _KEPT = ("description", "publicNetworkAccess")
 
 
@@ -45,22 +47,28 @@ class OnlineEndpoints:
 
         def change(old: Body | None) -> Body:
             refuse_while_busy(old, f"endpoint '{name}'")
+            if old is None and len(self._store.records(ENDPOINTS)) >= MAX_ENDPOINTS:
+                raise bad_request(f"The subscription has {MAX_ENDPOINTS} endpoints, the most that it may have.", "OutOfQuota")
             created[:] = [old is None]
             self._check_traffic(name, asked["properties"], old)
             return with_state(asked, "Creating" if old is None else "Updating")
 
+        keys = _given_keys(call.properties.get("keys"))
         record = self._store.upsert(ENDPOINTS, name, "", change)
+        if created[0] and keys:
+            self._store.put(KEYS, name, "", keys)
         return self._begin(record, "create" if created[0] else "update")
 
     def patch(self, call: Call) -> Answer:
-        """Tags only, as Azure's PATCH of an endpoint (it also takes the identity, which means nothing here)."""
+        """Tags and identity, as Azure's PATCH of an endpoint; 400 for anything else."""
         name = call.path_params["endpoint"]
         self._record(name)
-        tags = (call.body or {}).get("tags")
+        given = patched(call, ("tags", "identity"))
 
         def change(old: Body) -> Body:
             refuse_while_busy(old, f"endpoint '{name}'")
-            return with_state({**old, "tags": old.get("tags", {}) if tags is None else tags}, "Updating")
+            identity = _identity({**old["identity"], **given.get("identity", {})})
+            return with_state({**old, "tags": given.get("tags", old["tags"]), "identity": identity}, "Updating")
 
         self._store.update(ENDPOINTS, name, "", change)
         return self._begin(self._record(name), "update")
@@ -81,13 +89,13 @@ class OnlineEndpoints:
         return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "online endpoint delete"))
 
     def list_keys(self, call: Call) -> Answer:
-        name = self._record(call.path_params["endpoint"]).name
+        name = self._with_keys(call)
         keys = self._store.get(KEYS, name) or {}
         return Answer({"primaryKey": keys["primaryKey"], "secondaryKey": keys["secondaryKey"]})
 
     def regenerate_keys(self, call: Call) -> Answer:
         """Replace one key by the given value or a new one; the other goes on working, so that clients can change over."""
-        name = self._record(call.path_params["endpoint"]).name
+        name = self._with_keys(call)
         body = call.body if isinstance(call.body, dict) else {}
         field = {"primary": "primaryKey", "secondary": "secondaryKey"}.get(str(body.get("keyType")).lower())
         if field is None:
@@ -126,6 +134,13 @@ class OnlineEndpoints:
     def _record(self, name: str) -> Record:
         return endpoint_record(self._emulator, name)
 
+    def _with_keys(self, call: Call) -> str:
+        """The endpoint's name; 400 when keys do not open it."""
+        record = self._record(call.path_params["endpoint"])
+        if (mode := record.body["properties"]["authMode"]) != "Key":
+            raise bad_request(f"Endpoint '{record.name}' has auth mode {mode}: it is opened by tokens, it has no keys.")
+        return record.name
+
     def _shown(self, record: Record) -> dict[str, Any]:
         return resource(self._emulator, record, _path(record.name))
 
@@ -133,9 +148,7 @@ class OnlineEndpoints:
         properties = call.properties
         mode = str(properties.get("authMode")).lower()
         if mode not in _AUTH_MODES:
-            raise AzureError(
-                501, "NotSupportedByEmulator", f"authMode '{properties.get('authMode')}' is not supported: Key, AMLToken."
-            )
+            raise bad_request(f"authMode must be Key, AMLToken or AADToken, not '{properties.get('authMode')}'.")
         base = f"{serving_of(self._emulator).router_url}/endpoints/{call.path_params['endpoint']}"
         return {
             "location": call.body.get("location", "local"),
@@ -247,6 +260,20 @@ def check_traffic(
             raise bad_request(f"Deployment '{name}' takes live traffic; it cannot take mirrored traffic too.")
 
 
+def patched(call: Call, allowed: tuple[str, ...]) -> Body:
+    """What a PATCH gives, without nulls; 400 for a field that it does not take."""
+    body = call.body if isinstance(call.body, dict) else {}
+    if strange := [field for field in body if field not in allowed]:
+        raise bad_request(f"PATCH takes {' and '.join(allowed)}, not '{strange[0][:64]}'; use PUT.", "InvalidRequestContent")
+    return {field: value for field, value in body.items() if value is not None}
+
+
+def _given_keys(asked: Mapping[str, Any] | None) -> Body:
+    """The keys that an endpoint is to have from the start; one that is not given is made up. Empty when none is given."""
+    given = {name: str(value) for name, value in (asked or {}).items() if name in ("primaryKey", "secondaryKey") and value}
+    return {**new_keys(), **given} if given else {}
+
+
 def _identity(asked: Mapping[str, Any]) -> dict[str, Any]:
     kind = asked.get("type", "SystemAssigned")
     return {**asked, "type": kind, "principalId": PRINCIPAL_ID, "tenantId": TENANT_ID}
@@ -260,8 +287,8 @@ def routes(emulator: Emulator) -> list[Route]:
     return [
         Route("GET", "/onlineEndpoints", own.list, sdk="online_endpoints.list"),
         Route("GET", one, own.get, sdk="online_endpoints.get", differences=address),
-        Route("PUT", one, own.put, sdk="online_endpoints.begin_create_or_update", differences="no authMode AADToken"),
-        Route("PATCH", one, own.patch, sdk="(REST clients; the SDK uses PUT)", differences="tags only"),
+        Route("PUT", one, own.put, sdk="online_endpoints.begin_create_or_update"),
+        Route("PATCH", one, own.patch, sdk="(REST clients; the SDK uses PUT)"),
         Route("DELETE", one, own.delete, sdk="online_endpoints.begin_delete"),
         Route("POST", f"{one}/listKeys", own.list_keys, sdk="online_endpoints.get_keys"),
         Route("POST", f"{one}/regenerateKeys", own.regenerate_keys, sdk="online_endpoints.begin_regenerate_keys"),

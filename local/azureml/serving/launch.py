@@ -46,8 +46,16 @@ def _listen(port: int) -> None:
     os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 
 
+def _borrow_the_server() -> None:
+    """Let an environment without the inference server import it from where it is; whatever it has of its own comes first."""
+    folder = os.environ.pop("TIDEGATE_SERVER_PACKAGES", None)
+    if folder is not None:
+        sys.path.append(folder)
+
+
 def main() -> None:
     """Take the arguments of `azmlinfsrv` and serve on 127.0.0.1 only."""
+    _borrow_the_server()
     if hasattr(socket, "TCP_DEFER_ACCEPT"):
         _listen(int(sys.argv[sys.argv.index("--port") + 1]))
     constants: Any = importlib.import_module("azureml_inference_server_http.constants")

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from local.azureml.arm import ML_AUDIENCE
 from local.azureml.faults import Rule
 from local.azureml.serving.table import Target
 from local.azureml.store import Body, Store
@@ -18,6 +19,9 @@ KEYS = "onlineEndpointKeys"
 """endpoint -> primaryKey, secondaryKey, token, token_expires_at. Never part of an ARM body."""
 SPECS = "scoringSpecs"
 """endpoint, deployment -> ScoringSpec as JSON: what runs, and is started again after a restart."""
+
+AAD_AUDIENCES = ("https://ml.azure.com", ML_AUDIENCE)
+"""Of the tokens that open an endpoint with auth mode AADToken: Azure's, which the SDK asks for, and the one of this cloud."""
 
 BUSY = ("Creating", "Updating", "Deleting")
 
@@ -44,17 +48,16 @@ def _endpoint(store: Store, name: str, body: Body, targets: Mapping[tuple[str, s
         "credentials": _credentials(store.get(KEYS, name) or {}, properties["authMode"]),
         "traffic": properties["traffic"],
         "mirror": properties["mirrorTraffic"],
-        "targets": {
-            target.name: {"port": target.port, "timeout_seconds": target.timeout_seconds, "limit": target.limit}
-            for (endpoint, _), target in targets.items()
-            if endpoint == name
-        },
+        "targets": {target.name: target.to_json() for (endpoint, _), target in targets.items() if endpoint == name},
+        "audiences": AAD_AUDIENCES if properties["authMode"] == "AADToken" else (),
     }
 
 
 def _credentials(keys: Body, auth_mode: str) -> list[dict[str, Any]]:
     if auth_mode == "Key":
         return [{"value": keys[name]} for name in ("primaryKey", "secondaryKey") if name in keys]
+    if auth_mode == "AADToken":
+        return []
     return [{"value": keys["token"], "expires_at": keys["token_expires_at"]}] if "token" in keys else []
 
 

@@ -3,7 +3,7 @@
 Azure's scoring address is https://<endpoint>.<region>.inference.ml.azure.com/score;
 here it is https://127.0.0.1:<port>/endpoints/<endpoint>/score.
 Status codes follow Azure's table: 401 wrong key, 404 nothing to route to, 408 too slow,
-424 the model answered anything but 200, 429 too many under way.
+424 the model answered anything but 200, 429 too many under way; 503 the deployment is not ready.
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ import argparse
 import asyncio
 import contextlib
 import hmac
-import json
 import os
 import random
 import signal
 import ssl
 import sys
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from local.azureml.faults import Faults
+from local.azureml.serving.admission import Admission
+from local.azureml.serving.answers import PINNED, NotReady, Refused, error, failure, missing_ids, of_the_model, request_id
+from local.azureml.serving.collection.gathering import Gathering
 from local.azureml.serving.counts import CountLog
 from local.azureml.serving.faulty import scoring_fault, send_faulty
+from local.azureml.serving.request_log import Line, RequestLog
 from local.azureml.serving.table import Endpoint, Target, load
-from local.azureml.serving.upstream import TooManyRequests, Upstream, forwarded_headers
+from local.azureml.serving.upstream import Upstream
 from local.azureml.serving.wire import Headers, Message, Respond, ServerConnection, render
 
-PINNED = b"azureml-model-deployment"
-"""The header by which a client picks a deployment, and by which the answer says who gave it."""
 _PATHS = {"score": b"/score", "swagger.json": b"/swagger.json"}
-_ECHOED = (b"x-ms-client-request-id", b"x-request-id")
-_HEADER_LIMIT = 100
 _FLUSH_SECONDS = 0.5
 """How late a request appears in the counts."""
 SECRET_VARIABLE = "TIDEGATE_ROUTER_SECRET"  # noqa: S105 - the name of the variable
@@ -43,38 +42,69 @@ SECRET_VARIABLE = "TIDEGATE_ROUTER_SECRET"  # noqa: S105 - the name of the varia
 Finish = Callable[[int, Headers, bytes], None]
 
 
-class Refused(Exception):
-    """The router itself refuses a request; `answer` is what the client gets: status, headers, body."""
+@dataclass(frozen=True)
+class Files:
+    """Where the router reads and writes."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.answer = _error(status, code, message)
+    table: Path
+    logs: Path | None
+    """The folder of the request logs; None keeps none."""
+    collected: Path
+    """The spool of what is collected."""
+    storage_url: str
+    """The blob service's address, for lines that name a blob."""
 
 
 class Router:
     """Answers requests from the routing table. `secret` opens the control routes under /-/ (from the control plane only)."""
 
-    def __init__(self, table: Path, counts: CountLog, *, secret: str, seed: int | None = None) -> None:
-        self._table, self._counts, self._secret = table, counts, secret
+    def __init__(self, files: Files, counts: CountLog, admission: Admission, *, secret: str, seed: int | None = None) -> None:
+        self._files, self._counts, self._admission, self._secret = files, counts, admission, secret
+        self._requests = RequestLog(files.logs) if files.logs else None
         self._random = random.Random(seed)  # noqa: S311 - splits traffic, guards nothing
         self._upstreams: dict[int, Upstream] = {}
+        self._gatherings: dict[int, Gathering] = {}
         self._faults = Faults()
         self.reload()
 
     def reload(self) -> None:
         """Take the table from its file; connections to processes that are still in it are kept."""
-        self._endpoints, rules = load(self._table)
+        self._endpoints, rules = load(self._files.table)
         self._faults.replace(rules)
         targets = {target.port: target for endpoint in self._endpoints.values() for target in endpoint.targets.values()}
         for port in set(self._upstreams) - set(targets):
             self._upstreams.pop(port).close()
         for port, target in targets.items():
             self._upstreams.setdefault(port, Upstream(target)).target = target
+        self._gather(targets)
+
+    def _gather(self, targets: Mapping[int, Target]) -> None:
+        for port, gathering in list(self._gatherings.items()):
+            target = targets.get(port)
+            if target is None or target.collection != gathering.plan:
+                self._gatherings.pop(port).close()
+        for port, target in targets.items():
+            if target.collection is not None and target.collector_port is not None and port not in self._gatherings:
+                files = self._files
+                self._gatherings[port] = Gathering(
+                    target.collection, target.collector_port, files.collected, storage_url=files.storage_url
+                )
 
     def sweep(self) -> None:
-        """Close the connections to scoring processes that nobody has wanted for a while."""
+        """Write what is kept in memory; close the connections to scoring processes that nobody has wanted for a while."""
+        self._counts.flush()
+        if self._requests is not None:
+            self._requests.flush()
+        for gathering in self._gatherings.values():
+            gathering.flush()
         for upstream in self._upstreams.values():
             upstream.sweep()
+
+    def close(self) -> None:
+        """Write what is kept in memory, once more."""
+        self.sweep()
+        for gathering in self._gatherings.values():
+            gathering.close()
 
     def answer(self, message: Message, respond: Respond) -> None:
         """Have the whole response to one request sent by `respond`, now or when the scoring process has answered."""
@@ -85,7 +115,7 @@ class Router:
             return
 
         def finish(status: int, headers: Headers, body: bytes) -> None:
-            headers += _request_ids(message, headers)
+            headers += missing_ids(message, headers)
             respond(render(status, headers, body, keep_alive=message.keep_alive))
 
         try:
@@ -97,9 +127,9 @@ class Router:
         if path == "/-/health":
             return 200, [], b"Healthy"
         if not hmac.compare_digest(message.header(b"x-router-secret").encode(), self._secret.encode()):
-            return _error(401, "Unauthorized", "This route is for the emulator's control plane.")
+            return error(401, "Unauthorized", "This route is for the emulator's control plane.")
         if path != "/-/reload" or message.method != b"POST":
-            return _error(404, "NotFound", f"The router has no route {path}.")
+            return error(404, "NotFound", f"The router has no route {path}.")
         self.reload()
         return 200, [], b""
 
@@ -110,7 +140,7 @@ class Router:
         endpoint = self._endpoints.get(parts[1])
         if endpoint is None:
             raise Refused(404, "NotFound", f"There is no online endpoint {parts[1][:64]!r}.")
-        if not endpoint.admits(message.header(b"authorization"), time.time()):
+        if not self._admission.admits(endpoint, message.header(b"authorization")):
             raise Refused(401, "Unauthorized", "The Authorization header carries no valid key or token of this endpoint.")
         target_path = _PATHS[parts[2]] + (b"?" + query.encode("latin-1") if query else b"")
         pinned = message.header(PINNED)
@@ -137,59 +167,42 @@ class Router:
 
         def answered(outcome: Message | Exception) -> None:
             model_status = outcome.status if isinstance(outcome, Message) else 0
-            status, headers, body = _of_the_model(outcome) if isinstance(outcome, Message) else _failure(target, outcome)
+            status, headers, body = of_the_model(outcome) if isinstance(outcome, Message) else failure(target, outcome)
             headers.append((PINNED, target.name.encode()))
             finish(status, headers, body)
-            self._counts.add(endpoint, target.name, status, model_status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._counts.add(endpoint, target.name, status, model_status, seconds)
+            if self._requests is not None or target.collection is not None:
+                identity = request_id(headers)
+                what = (message.method, path, status, model_status, identity, finish is _nobody, time.time())
+                self._told(target, message, outcome, Line(endpoint, target.name, seconds, *what))
 
         upstream = self._upstreams[target.port]
-        if self._faults.scoring and (fault := scoring_fault(self._faults, endpoint, target.name)):
+        if not target.ready:
+            answered(NotReady())
+        elif self._faults.scoring and (fault := scoring_fault(self._faults, endpoint, target.name)):
             send_faulty(upstream, fault, message, path, answered)
         else:
             upstream.send(message, path, answered)
+
+    def _told(self, target: Target, message: Message, outcome: Message | Exception, line: Line) -> None:
+        """Log an answered request, and collect it if its deployment wants that."""
+        if self._requests is not None:
+            self._requests.add(line)
+        gathering = self._gatherings.get(target.port) if target.collection is not None else None
+        if gathering is not None:
+            gathering.scored(message, line.path, outcome, line.request_id.decode("latin-1"), line.at - line.seconds)
 
 
 def _nobody(_status: int, _headers: Headers, _body: bytes) -> None:
     """Where the answers of a mirrored deployment go."""
 
 
-def _failure(target: Target, error: Exception) -> tuple[int, Headers, bytes]:
-    """The answer when the scoring process gave none."""
-    if isinstance(error, TooManyRequests):
-        return _error(429, "TooManyRequests", f"Deployment {target.name!r} has {target.limit} requests under way, its limit.")
-    if isinstance(error, TimeoutError):
-        limit = round(target.timeout_seconds * 1000)
-        return _error(408, "RequestTimeout", f"Deployment {target.name!r} did not answer within {limit} ms.")
-    return _error(503, "ServiceUnavailable", f"Deployment {target.name!r} cannot be reached: {error}")
-
-
-def _of_the_model(answer: Message) -> tuple[int, Headers, bytes]:
-    headers = [header for header in forwarded_headers(answer) if header[0] != PINNED]
-    if answer.status == 200:
-        return 200, headers, answer.content()
-    headers += [
-        (b"ms-azureml-model-error-statuscode", b"%d" % answer.status),
-        (b"ms-azureml-model-error-reason", b"model_error"),
-    ]
-    return 424, headers, answer.content()
-
-
-def _error(status: int, code: str, message: str) -> tuple[int, Headers, bytes]:
-    body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    return status, [(b"content-type", b"application/json")], body
-
-
-def _request_ids(message: Message, present: Headers) -> Headers:
-    """Echo the client's ids where the scoring server has not done it already; make up a request id when there is none."""
-    known = {name for name, _ in present}
-    added = [(name, message.header(name).encode("latin-1")[:_HEADER_LIMIT]) for name in _ECHOED if name not in known]
-    return [(name, value or uuid.uuid4().hex.encode()) for name, value in added if value or name == b"x-request-id"]
-
-
 async def serve(given: argparse.Namespace, secret: str) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT."""
     counts = CountLog(given.counts)
-    router = Router(given.table, counts, secret=secret, seed=given.seed)
+    files = Files(given.table, given.logs, given.counts.with_name("collected"), given.storage_url)
+    router = Router(files, counts, Admission(given.signing_key), secret=secret, seed=given.seed)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -201,13 +214,13 @@ async def serve(given: argparse.Namespace, secret: str) -> None:
         lambda: ServerConnection(router.answer, connections), "127.0.0.1", given.port, ssl=tls, backlog=512
     )
     while not stopped.is_set():
-        counts.flush()
         router.sweep()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), _FLUSH_SECONDS)
     server.close()
     for connection in list(connections):
         connection.close()
+    router.close()
     counts.close()
 
 
@@ -219,6 +232,9 @@ def main() -> None:
     arguments.add_argument("--counts", type=Path, required=True, help="SQLite file for the counts")
     arguments.add_argument("--certificate", type=Path, required=True)
     arguments.add_argument("--key", type=Path, required=True)
+    arguments.add_argument("--logs", type=Path, help="folder for a log of the requests of each deployment; none is kept without")
+    arguments.add_argument("--signing-key", type=Path, help="the key of access tokens; without, no endpoint is opened by one")
+    arguments.add_argument("--storage-url", default="", help="address of the blob service, for what is collected")
     arguments.add_argument("--seed", type=int, help="makes the split of the traffic repeatable")
     given = arguments.parse_args()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import shutil
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-
 from local.azureml.errors import AzureError
-from local.azureml.serving import process, table
+from local.azureml.serving import process, request_log, table
+from local.azureml.serving.collection.shipping import Shipping
+from local.azureml.serving.probes import Probe
+from local.azureml.serving.probing import Probing, Watched
 from local.azureml.serving.process import ScoringSpec
 from local.azureml.serving.records import DEPLOYMENTS, SPECS, fail_interrupted, routing_table, with_state
-from local.azureml.serving.router import SECRET_VARIABLE
+from local.azureml.serving.router_process import RouterProcess
 from local.processes import Child, ChildFailed, free_port, tail
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ _LOOK_SECONDS = 0.1
 _FIRST_PAUSE = 0.5
 _LOG_LINES = 60  # reaches back over the last lines of a server that stops, to the traceback of init()
 _LAST_PAUSE = 30.0
-_ROOT = Path(__file__).resolve().parents[3]
+_GRACE_SECONDS = 0.5  # for a process that has not answered for a while
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +40,21 @@ class _Running:
     port: int
     child: Child
     started_at: float
+    collector_port: int | None
     pause: float = _FIRST_PAUSE
+    watched: Watched = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch(ready=False)
+
+    def watch(self, *, ready: bool) -> None:
+        self.watched = Watched(self.port, self.spec.probes, started_at=self.started_at, ready=ready)
+
+    @property
+    def target(self) -> table.Target:
+        spec, ready = self.spec, self.watched.readiness.well
+        collecting = (self.collector_port, spec.collection)
+        return table.Target(spec.deployment, self.port, spec.timeout_seconds, spec.limit, ready, *collecting)
 
 
 class Serving:
@@ -52,16 +64,17 @@ class Serving:
     """
 
     def __init__(self, emulator: Emulator, *, seed: int | None = None) -> None:
-        self._emulator, self._seed = emulator, seed
+        self._emulator = emulator
         self.folder = emulator.folder / "serving"
         self.stopping = threading.Event()
         self._lock = threading.RLock()
         self._running: dict[tuple[str, str], _Running] = {}
-        self._router: Child | None = None
-        self._secret = secrets.token_urlsafe(32)
+        self._router = RouterProcess(emulator, self.folder, stopping=self.stopping, seed=seed)
         # The kernel kills a child when the *thread* that started it ends, so all of them are started by this one.
         self._starter = ThreadPoolExecutor(1, "scoring-processes")
         self._watcher = threading.Thread(target=self._watch, name="scoring-watch", daemon=True)
+        self._probing = Probing()
+        self._shipping = Shipping(emulator.storage, self.folder / "collected")
 
     @property
     def counts_file(self) -> Path:
@@ -73,7 +86,16 @@ class Serving:
 
     def log_file(self, endpoint: str, deployment: str) -> Path:
         """Standard output and error of a deployment's process, over all its lives."""
-        return self.folder / "logs" / endpoint / f"{deployment}.log"
+        return self.logs / endpoint / f"{deployment}.log"
+
+    def storage_log_file(self, endpoint: str, deployment: str) -> Path:
+        """What was fetched for a deployment, and from where."""
+        return self.logs / endpoint / f"{deployment}.storage-initializer.log"
+
+    @property
+    def logs(self) -> Path:
+        """`<endpoint>/<deployment>.log`, `.storage-initializer.log` and `.requests.jsonl` of every deployment."""
+        return self.folder / "logs"
 
     def resume(self) -> None:
         """Start the router and every deployment that an earlier life had; they answer 503 until they are ready."""
@@ -81,8 +103,9 @@ class Serving:
         for spec in (ScoringSpec.from_json(body) for body in self._emulator.store.list(SPECS)):
             self._resume_one(spec)
         self._write_table()
-        self._router = self._start_router()
+        self._router.start(self._starter)
         self._watcher.start()
+        self._shipping.start()
 
     def _resume_one(self, spec: ScoringSpec) -> None:
         key = (spec.endpoint, spec.deployment)
@@ -100,10 +123,12 @@ class Serving:
             self._watcher.join()
         with self._lock:
             children = [running.child for running in self._running.values()]
-            children += [self._router] if self._router else []
         for child in children:
             child.stop()
+        self._router.stop()
         self._starter.shutdown()
+        self._probing.close()
+        self._shipping.close()
 
     def deploy(self, spec: ScoringSpec) -> None:
         """Start the process and let it take the place of an older one once it is healthy.
@@ -113,9 +138,7 @@ class Serving:
         key = (spec.endpoint, spec.deployment)
         fresh = self._start(spec)
         try:
-            fresh.child.wait_until(lambda: process.healthy(fresh.port), timeout=READY_SECONDS)
-            if self.stopping.is_set():
-                raise ChildFailed("The emulator was stopped.")
+            self._wait_until_ready(fresh)
         except ChildFailed as error:
             fresh.child.stop()
             shutil.rmtree(spec.folder, ignore_errors=True)
@@ -124,6 +147,7 @@ class Serving:
             raise AzureError(400, "ResourceNotReady", message) from error
         with self._lock:
             old = self._running.get(key)
+            fresh.watch(ready=True)
             self._running[key] = fresh
             self._emulator.store.put(SPECS, *key, spec.to_json())
         self.publish()
@@ -131,6 +155,36 @@ class Serving:
             old.child.stop()
             if old.spec.folder != spec.folder:
                 shutil.rmtree(old.spec.folder, ignore_errors=True)
+
+    def _wait_until_ready(self, fresh: _Running) -> None:
+        """ChildFailed when it ends, or is not well in the time that its liveness probe gives it."""
+        probes = fresh.spec.probes
+        patience = min(READY_SECONDS, probes.liveness.patience)
+        well = Probe(probes.readiness, started_at=fresh.started_at, well=False)
+
+        def ready() -> bool:
+            # Not once in a period: what it takes to be ready is the same, but nobody waits for the next look.
+            if time.monotonic() - fresh.started_at < probes.readiness.initial_delay:
+                return False
+            well.saw(process.healthy(fresh.port, probes.readiness.timeout))
+            return well.well
+
+        fresh.child.wait_until(ready, timeout=max(patience, probes.readiness.initial_delay + 1))
+        if self.stopping.is_set():
+            raise ChildFailed("The emulator was stopped.")
+
+    def adjust(self, spec: ScoringSpec) -> bool:
+        """Let the process that runs go on under a new spec, when it is as good as one of its own; False when it is not."""
+        key = (spec.endpoint, spec.deployment)
+        with self._lock:
+            running = self._running.get(key)
+            if running is None or running.child.poll() is not None or not running.spec.runs_like(spec):
+                return False
+            running.spec = running.spec.adjusted(spec)
+            running.watched.adjust(spec.probes)
+            self._emulator.store.put(SPECS, *key, running.spec.to_json())
+        self.publish()
+        return True
 
     def retire(self, endpoint: str, deployment: str) -> None:
         """Take the deployment out of the table, then stop its process and forget its files. Nothing happens when it never ran."""
@@ -142,6 +196,8 @@ class Serving:
             running.child.stop()
             shutil.rmtree(running.spec.folder, ignore_errors=True)
         self.log_file(endpoint, deployment).unlink(missing_ok=True)
+        self.storage_log_file(endpoint, deployment).unlink(missing_ok=True)
+        request_log.forget(self.logs, endpoint, deployment)
 
     def pid(self, endpoint: str, deployment: str) -> int | None:
         """The process id of the deployment's scoring server (gunicorn's master), for people and tests."""
@@ -150,38 +206,17 @@ class Serving:
         return running.child.pid if running else None
 
     def router_pid(self) -> int | None:
-        return self._router.pid if self._router else None
+        return self._router.pid
 
     def publish(self) -> None:
         """Bring the router up to date with the store; returns when it routes by the new table."""
         with self._lock:
             self._write_table()
-            if self._router is None or self._router.poll() is not None:
-                return  # it reads the file when it starts
-            try:
-                self._call_router()
-            except httpx.TransportError as error:  # it died this moment; the one that replaces it reads the file
-                _log.warning("the scoring router could not be told of the new table: %s", error)
-
-    def _call_router(self) -> None:
-        trust = self._emulator.certificates.ssl_context()
-        with httpx.Client(verify=trust, timeout=10.0) as client:
-            client.post(f"{self.router_url}/-/reload", headers={"x-router-secret": self._secret}).raise_for_status()
-
-    def _router_answers(self) -> bool:
-        # With the secret: something else that listens on the port is not our router.
-        try:
-            self._call_router()
-        except httpx.HTTPError:
-            return False
-        return True
+            self._router.reload()
 
     def _write_table(self) -> None:
         with self._lock:
-            targets = {
-                key: table.Target(key[1], running.port, running.spec.timeout_seconds, running.spec.limit)
-                for key, running in self._running.items()
-            }
+            targets = {key: running.target for key, running in self._running.items()}
             faults = self._emulator.faults.rules("scoring")
             table.save(self.folder / "table.json", routing_table(self._emulator.store, targets, faults))
 
@@ -189,20 +224,9 @@ class Serving:
         port = free_port()
         log = self.log_file(spec.endpoint, spec.deployment)
         trust = self._emulator.certificates.environment()
-        child = self._starter.submit(process.start, spec, port, log, trust).result()
-        return _Running(spec, port, child, time.monotonic())
-
-    def _start_router(self) -> Child:
-        certificates, port = self._emulator.certificates, self._emulator.settings.router_port
-        arguments = ["--port", str(port), "--table", str(self.folder / "table.json"), "--counts", str(self.counts_file)]
-        arguments += ["--certificate", str(certificates.certificate), "--key", str(certificates.key)]
-        arguments += [] if self._seed is None else ["--seed", str(self._seed)]
-        command = [sys.executable, "-m", "local.azureml.serving.router", *arguments]
-        environment = {**os.environ, SECRET_VARIABLE: self._secret}
-        log = self.folder / "logs" / "router.log"
-        child = self._starter.submit(Child, "scoring router", command, log=log, env=environment, cwd=_ROOT).result()
-        child.wait_until(self._router_answers)
-        return child
+        collector_port = free_port() if spec.collection is not None and spec.collection.custom else None
+        child = self._starter.submit(process.start, spec, port, log, trust, collector_port=collector_port).result()
+        return _Running(spec, port, child, time.monotonic(), collector_port)
 
     def _watch(self) -> None:
         while not self.stopping.wait(_LOOK_SECONDS):
@@ -211,12 +235,23 @@ class Serving:
                 dead = [key for key in dead if self._restart_is_due(self._running[key])]
                 for key in dead:
                     self._restart(key)
-            if dead:
+                changed = self._probe()
+            if dead or changed:
                 self.publish()
-            if self._router is not None and self._router.poll() is not None:
-                self._restart_router()
+            if self._router.ended:
+                self._router.restart(self._starter)
             for key in list(self._running):
                 process.rotate(self.log_file(*key))
+
+    def _probe(self) -> bool:
+        """Look after every process; True when some deployment became ready or is so no more."""
+        running = list(self._running.values())
+        changed = self._probing.look([one.watched for one in running if one.child.poll() is None])
+        for one in running:
+            if not one.watched.liveness.well and one.child.poll() is None:
+                _log.warning("%s no longer answers its liveness probe", one.child.name)
+                one.child.stop(grace=_GRACE_SECONDS)  # the watch finds it dead and starts it again
+        return changed
 
     def _restart_is_due(self, running: _Running) -> bool:
         return time.monotonic() - running.started_at >= running.pause
@@ -235,14 +270,6 @@ class Serving:
             return
         fresh.pause = pause
         self._running[key] = fresh
-
-    def _restart_router(self) -> None:
-        _log.warning("the scoring router ended; it is started again:\n%s", tail(self.folder / "logs" / "router.log"))
-        try:
-            self._router = self._start_router()
-        except ChildFailed as error:
-            _log.error("%s", error)
-            self.stopping.wait(_FIRST_PAUSE)
 
 
 def serving_of(emulator: Emulator) -> Serving:

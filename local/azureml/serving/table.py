@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.azureml.faults import Rule
+from local.azureml.serving.collection.plan import CollectionPlan
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,41 @@ class Credential:
 
 @dataclass(frozen=True)
 class Target:
-    """The scoring process of one deployment. `limit`: requests under way or waiting; more get a 429."""
+    """The scoring process of one deployment."""
 
     name: str
     port: int
     timeout_seconds: float
     limit: int
+    """Requests under way or waiting; more get a 429."""
+    ready: bool = True
+    """False while the readiness probe fails: requests get a 503."""
+    collector_port: int | None = None
+    """Where its scoring script sends what it collects."""
+    collection: CollectionPlan | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "port": self.port,
+            "timeout_seconds": self.timeout_seconds,
+            "limit": self.limit,
+            "ready": self.ready,
+            "collector_port": self.collector_port,
+            "collection": self.collection.to_json() if self.collection else None,
+        }
+
+    @classmethod
+    def from_json(cls, name: str, document: Mapping[str, Any]) -> Target:
+        plan = document.get("collection")
+        return cls(
+            name,
+            document["port"],
+            document["timeout_seconds"],
+            document["limit"],
+            document.get("ready", True),
+            document.get("collector_port"),
+            CollectionPlan.from_json(plan) if plan else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -40,6 +70,8 @@ class Endpoint:
     traffic: tuple[tuple[str, int], ...]
     mirror: tuple[str, int] | None
     targets: Mapping[str, Target]
+    audiences: tuple[str, ...] = ()
+    """The audiences of Entra ID tokens that open it; empty unless the endpoint's auth mode is AADToken."""
 
     def admits(self, authorization: str, now: float) -> bool:
         """True for `Bearer <key or live token>`; every credential is compared, each in constant time."""
@@ -72,10 +104,8 @@ def _endpoint(name: str, body: Mapping[str, Any]) -> Endpoint:
         credentials=tuple(Credential(one["value"], one.get("expires_at")) for one in body["credentials"]),
         traffic=tuple((deployment, weight) for deployment, weight in body["traffic"].items() if weight > 0),
         mirror=mirror if mirror and mirror[1] > 0 else None,
-        targets={
-            deployment: Target(deployment, target["port"], target["timeout_seconds"], target["limit"])
-            for deployment, target in body["targets"].items()
-        },
+        targets={deployment: Target.from_json(deployment, target) for deployment, target in body["targets"].items()},
+        audiences=tuple(body.get("audiences", ())),
     )
 
 

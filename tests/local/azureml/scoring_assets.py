@@ -105,11 +105,11 @@ class Workspace:
 
     def ask(self, path: str, properties: dict[str, Any], **more: Any) -> httpx.Response:
         """A PUT that may be refused."""
-        return self.http.put(path, json={"properties": properties, **more})
+        return self.http.put(path, json={"location": "local", "properties": properties, **more})
 
     def finished(self, answer: httpx.Response) -> dict[str, Any]:
         """Wait for a long-running operation; its last status."""
-        answer.raise_for_status()
+        assert answer.is_success, answer.text
         status: dict[str, Any] = {}
         wait_until(
             lambda: (
@@ -142,8 +142,9 @@ class Workspace:
     def score(
         self, endpoint: str, document: dict[str, Any] | None = None, *, deployment: str = "", key: str = ""
     ) -> httpx.Response:
-        keys = self.http.post(f"/onlineEndpoints/{endpoint}/listKeys").raise_for_status().json()
-        headers = {"Authorization": f"Bearer {key or keys['primaryKey']}"}
+        if not key:
+            key = self.http.post(f"/onlineEndpoints/{endpoint}/listKeys").raise_for_status().json()["primaryKey"]
+        headers = {"Authorization": f"Bearer {key}"}
         if deployment:
             headers["azureml-model-deployment"] = deployment
         url = self.properties(f"/onlineEndpoints/{endpoint}")["scoringUri"]

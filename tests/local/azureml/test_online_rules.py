@@ -124,8 +124,14 @@ def test_what_does_not_exist_is_404(online: Workspace) -> None:
         ({"environmentId": "environments/serve/versions/9"}, 400),
         ({"codeConfiguration": {"codeId": "codes/score/versions/9", "scoringScript": "score.py"}}, 400),
         ({"codeConfiguration": {"codeId": "codes/score/versions/1", "scoringScript": "../../score.py"}}, 400),
-        ({"codeConfiguration": None}, 501),
-        ({"dataCollector": {"collections": {"model_inputs": {}}}}, 501),
+        ({"codeConfiguration": None}, 400),
+        ({"dataCollector": {"collections": {"model_inputs": {"samplingRate": 1.5}}}}, 400),
+        ({"dataCollector": {"collections": {"in": {"dataCollectionMode": "Enabled", "dataId": "data/none/versions/1"}}}}, 400),
+        ({"dataCollector": {"collections": {"in": {}}, "requestLogging": {"captureHeaders": ["x-a"]}}}, 501),
+        ({"livenessProbe": {"period": "PT0.1S"}}, 400),
+        ({"readinessProbe": {"failureThreshold": 0}}, 400),
+        ({"scaleSettings": {"scaleType": "TargetUtilization", "minInstances": 3, "maxInstances": 2}}, 400),
+        ({"egressPublicNetworkAccess": "Sometimes"}, 400),
         ({"requestSettings": {"requestTimeout": "5 seconds"}}, 400),
         ({"requestSettings": {"maxConcurrentRequestsPerInstance": 0}}, 400),
     ],
@@ -269,7 +275,8 @@ def test_a_token_opens_an_endpoint_with_token_authentication(online: Workspace) 
     assert token["tokenType"] == "Bearer"
     # 404: let in, but there is no deployment to route to.
     assert online.score("tokens", key=token["accessToken"]).status_code == 404
-    assert online.score("tokens").status_code == 401
+    assert online.score("tokens", key="no token").status_code == 401
+    assert online.http.post("/onlineEndpoints/tokens/listKeys").status_code == 400
     assert online.http.post("/onlineEndpoints/line/token").status_code == 400
     assert online.finished(online.http.delete("/onlineEndpoints/tokens"))["status"] == "Succeeded"
 
