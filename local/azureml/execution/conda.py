@@ -18,8 +18,8 @@ _SAME = frozenset({
     "networkx", "nltk", "numba", "numexpr", "numpy", "onnx", "onnxruntime", "openpyxl", "optuna", "orjson", "pandas", "pillow",
     "pip", "plotly", "polars", "prophet", "psutil", "pyarrow", "pydantic", "pyodbc", "pytest", "python-dateutil", "pytz",
     "pyyaml", "regex", "requests", "rich", "scikit-image", "scikit-learn", "scipy", "seaborn", "sentencepiece", "shap",
-    "setuptools", "shapely", "six", "sqlalchemy", "statsmodels", "sympy", "tabulate", "tensorflow", "tokenizers", "torchvision", "tqdm",
-    "transformers", "typing-extensions", "urllib3", "uvicorn", "wheel", "xgboost", "xlrd", "zstandard",
+    "setuptools", "shapely", "six", "sqlalchemy", "statsmodels", "sympy", "tabulate", "tensorflow", "tokenizers", "torchvision",
+    "tqdm", "transformers", "typing-extensions", "urllib3", "uvicorn", "wheel", "xgboost", "xlrd", "zstandard",
 })  # fmt: skip
 # Those that PyPI knows under another name.
 _OTHER = {
