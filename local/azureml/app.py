@@ -16,9 +16,12 @@ from starlette.routing import Route as StarletteRoute
 
 from local.azureml import (
     arm,
+    batch_deployments,
+    batch_endpoints,
     codes,
     components,
     computes,
+    connections,
     dashboard,
     data,
     datastores,
@@ -37,8 +40,10 @@ from local.azureml import (
     run_history,
     schedules,
     steering,
+    vm_sizes,
     workspaces,
 )
+from local.azureml.batch import jobs as batch_jobs
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request
 from local.azureml.store import MissingDocumentError
@@ -51,8 +56,8 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, schedules, computes, online_endpoints, online_deployments, metrics, operations, steering,
-    registries, registry_assets, dashboard,
+    jobs, run_history, schedules, computes, vm_sizes, connections, online_endpoints, online_deployments, metrics, operations, steering,
+    batch_endpoints, batch_deployments, batch_jobs, registries, registry_assets, dashboard,
 )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from local.azureml.call import Route
 from local.azureml.emulator import Emulator, EmulatorSettings
 
 MISSING = (
-    ("batch_endpoints.*, batch_deployments.*", "/batchEndpoints/…", "use a pipeline job that scores"),
     ("schedules of data imports and batch endpoints", "/schedules/{name}", "schedules of jobs"),
     (
         "compute.begin_attach/start/stop/restart, compute.list_nodes/list_sizes/list_usage, ComputeInstance and other types",
@@ -21,7 +20,7 @@ MISSING = (
     ("workspaces.begin_create/update/delete", "PUT, PATCH, DELETE workspace", "the emulator is one workspace"),
     ("datastores.create_or_update/delete", "PUT, DELETE /datastores/{name}", "two default blob datastores"),
     ("data.import_data, data.mount", "/dataImport…", ""),
-    ("jobs of type automl, sweep, spark, parallel, import", "/jobs/{id}", ""),
+    ("jobs of type automl, sweep, spark, import", "/jobs/{id}", ""),
     ("connections.*, feature_sets.*, feature_stores.*, indexes.*", "", ""),
     ("serverless_endpoints.*, marketplace_subscriptions.*", "", ""),
 )
