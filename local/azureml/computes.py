@@ -99,6 +99,11 @@ class Computes:
         self._store.update(KIND, name, "", lambda body: _in_state(body, "Deleting"))
         return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "delete"))
 
+    def list_nodes(self, call: Call) -> Answer:
+        """None: a job's node is this machine, and no cluster's."""
+        self._record(call.path_params["name"])
+        return Answer({"nodes": []})
+
     def _start(self, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
         def failed() -> None:
             self._store.update(KIND, name, "", lambda body: _in_state(body, "Failed"))
@@ -199,5 +204,6 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("GET", "/computes", own.list, "compute.list"),
         Route("GET", "/computes/{name}", own.get, "compute.get", "its nodes are always 0"),
         Route("PUT", "/computes/{name}", own.put, "compute.begin_create_or_update, compute.begin_update", kept),
+        Route("POST", "/computes/{name}/listNodes", own.list_nodes, "compute.list_nodes", "always empty"),
         Route("DELETE", "/computes/{name}", own.delete, "compute.begin_delete", query=("underlyingResourceAction",)),
     ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_DATASTORE = "workspaceblobstore"
 DATASTORES = {DEFAULT_DATASTORE: "azureml-blobstore", "workspaceartifactstore": "azureml"}
 """Datastore name -> container. Azure's own default containers carry a workspace guid; these do not."""
+DATASTORE_KIND = "datastores"
+"""Store kind: datastores that were made, in lower case -> `properties.containerName` and `fits` (the account key does)."""
 
 _WORKSPACE = r"(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
 _DATASTORE_URI = re.compile(rf"azureml://{_WORKSPACE}datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
@@ -91,13 +93,13 @@ class EmulatorStorage:
     def container_url(self, container: str) -> str:
         return f"{self.blob_url}/{container}"
 
-    def container_sas(self, container: str, permissions: str = "racwdl", *, hours: float = 1.0) -> str:
+    def container_sas(self, container: str, permissions: str = "racwdl", *, hours: float = 1.0, key: str = ACCOUNT_KEY) -> str:
         """A SAS token (without "?") for everything in the container, good for `hours`."""
         now = datetime.now(UTC)
         return generate_container_sas(
             ACCOUNT,
             container,
-            account_key=ACCOUNT_KEY,
+            account_key=key,
             permission=permissions,
             start=now - timedelta(minutes=5),
             expiry=now + timedelta(hours=hours),
@@ -110,6 +112,17 @@ class EmulatorStorage:
         """Where a job's output goes when the job does not say: `azureml/<job>/<output>/` in the default datastore."""
         return f"azureml://datastores/{DEFAULT_DATASTORE}/paths/azureml/{job}/{output}/"
 
+    def datastore_container(self, name: str) -> str:
+        """The container behind a datastore; 404 when there is none, 400 when its account key would not open it in Azure."""
+        if name.lower() in DATASTORES:
+            return DATASTORES[name.lower()]
+        made = (self._emulator.store.get(DATASTORE_KIND, name.lower()) or {}).get("properties")
+        if made is None:
+            raise not_found(f"Datastore '{name}' was not found.")
+        if not made["fits"]:
+            raise bad_request(f"The datastore '{name}' cannot be read: its account key is not that of the storage account.")
+        return str(made["containerName"])
+
     def resolve(self, uri: str) -> Location:
         """Where a URI points.
 
@@ -119,9 +132,7 @@ class EmulatorStorage:
         Raises 400 for a form that the emulator does not know, 404 for a datastore or an asset that does not exist.
         """
         if match := _DATASTORE_URI.fullmatch(uri):
-            if match["name"] not in DATASTORES:
-                raise not_found(f"Datastore '{match['name']}' was not found.")
-            return Location(DATASTORES[match["name"]], _clean(unquote(match["path"])))
+            return Location(self.datastore_container(match["name"]), _clean(unquote(match["path"])))
         if is_run_artifact(uri):
             artifacts = self._emulator.artifacts
             return artifacts.bring(artifacts.find(uri))
@@ -156,7 +167,9 @@ class EmulatorStorage:
     def datastore_uri(self, location: Location) -> str:
         """A place in one of the workspace's datastores, in the long form that Azure stores."""
         settings = self._emulator.settings
-        name = next(name for name, container in DATASTORES.items() if container == location.container)
+        made = {record.name: record.body.get("properties") for record in self._emulator.store.records(DATASTORE_KIND)}
+        containers = DATASTORES | {name: one["containerName"] for name, one in made.items() if one}
+        name = next(name for name, container in containers.items() if container == location.container)
         group = f"subscriptions/{settings.subscription_id}/resourcegroups/{settings.resource_group}"
         return f"azureml://{group}/workspaces/{settings.workspace}/datastores/{name}/paths/{quote(location.path)}"
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
+from local.azureml.errors import bad_request
 from local.azureml.operations import LOCATION
 from local.azureml.store import Body
 from local.identity import PRINCIPAL_ID, TENANT_ID
+from local.storage.azurite import ACCOUNT, ACCOUNT_KEY
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -25,7 +27,19 @@ def routes(emulator: Emulator) -> list[Route]:
         return Answer(describe())
 
     def list_all(call: Call) -> Answer:
-        return arm.page(emulator, call, [describe()])
+        kinds = [kind for kind in call.query.get("kind", "").lower().split(",") if kind]
+        return arm.page(emulator, call, [describe()] if not kinds or "default" in kinds else [])
+
+    def keys(_: Call) -> Answer:
+        group = emulator.workspace_id.partition("/providers/")[0]
+        storage = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+        return Answer({"userStorageKey": ACCOUNT_KEY, "userStorageResourceId": storage})
+
+    def resync(call: Call) -> Answer:
+        if call.body:
+            raise bad_request("resyncKeys takes no body.", "InvalidRequestContent")
+        headers = emulator.operations.start(None, _nothing_to_do, kind="workspace keys resync")
+        return Answer(status=202, headers=headers)
 
     def describe() -> Body:
         properties = {
@@ -59,9 +73,17 @@ def routes(emulator: Emulator) -> list[Route]:
     difference = "one workspace, which cannot be created, changed or deleted; mlFlowTrackingUri is the local mlflow server"
     return [
         Route("GET", "", get, "workspaces.get", difference),
-        Route("GET", group + collection, list_all, "workspaces.list()"),
-        Route("GET", subscription + collection, list_all, "workspaces.list(scope='subscription')"),
+        Route("GET", group + collection, list_all, "workspaces.list()", query=("kind",)),
+        Route("GET", subscription + collection, list_all, "workspaces.list(scope='subscription')", query=("kind",)),
+        Route(
+            "POST", "/listKeys", keys, "workspaces.get_keys", "the key of the storage account, which Azurite publishes; no others"
+        ),
+        Route("POST", "/resyncKeys", resync, "workspaces.begin_sync_keys", "there is one key, so nothing changes"),
     ]
+
+
+def _nothing_to_do() -> None:
+    """The keys never change."""
 
 
 def _new_workspace() -> Body:
