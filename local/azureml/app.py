@@ -1,4 +1,4 @@
-"""The request's life: find the route, authenticate, ask for an api-version, decode, check, call the handler, encode the answer."""
+"""The request's life: find the route, authenticate, ask for an api-version, decode, check, handle, encode the answer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, schedules, computes, vm_sizes, connections, online_endpoints, online_deployments, metrics, operations, steering,
+    jobs, run_history, schedules, computes, vm_sizes, online_endpoints, online_deployments, metrics, operations, steering,
+    connections,
     batch_endpoints, batch_deployments, batch_jobs, registries, registry_assets, dashboard,
 )  # fmt: skip
 
