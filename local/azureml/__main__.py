@@ -2,122 +2,101 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import shlex
-import signal
-import threading
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from local.azureml import coverage as coverage_page
 from local.azureml import steering_commands
-from local.azureml.coverage import table
-from local.azureml.emulator import DEFAULT_SUBSCRIPTION, Emulator, EmulatorSettings
-from local.azureml.environment import environment, identity_header
+from local.azureml.command_line import environments, inspection
+from local.azureml.command_line.running import DEFAULT_PORT, CommandError
+from local.azureml.command_line.start import Alone, Start, log_to_stderr
+from local.azureml.emulator import DEFAULT_SUBSCRIPTION, EmulatorSettings
+from local.azureml.environment import environment
+from local.azureml.execution.environments import Policy
 from local.azureml.faults import Rule
 from local.azureml.pace import Pace
-from local.azureml.server import Server
 from local.azureml.steering import InvalidRules, read_rules
 from local.certificates import ensure_certificates
-from local.processes import port_answers
-from local.storage.azurite import Azurite
 
-app = typer.Typer(add_completion=False, help="An emulator of the Azure Machine Learning REST API for this machine.")
+_HELP = """
+Azure Machine Learning on this machine: the REST API that azure-ai-ml speaks, with Azurite and MLflow beside it.
+
+Without a command it starts and runs until Ctrl-C (or SIGTERM).
+
+Examples:
+
+\b
+  python -m local.azureml                              start on the usual ports
+  eval "$(python -m local.azureml env)"                lead the SDK of this shell to it
+  python -m local.azureml --free-ports --state /tmp/a  a second one beside it
+  python -m local.azureml --time-scale 0.1             transitions at a tenth of Azure's usual time
+  python -m local.azureml environments add conda.yaml  a local Python for your conda file
+  python -m local.azureml status                       is it up, and what is in it
+
+Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 it could not start or a part of it ended, 2 wrong options, 3 `status`: it is not up.
+"""
+app = typer.Typer(add_completion=False, help=_HELP, rich_markup_mode=None)
+app.add_typer(environments.app, name="environments")
 app.add_typer(steering_commands.faults, name="faults")
 app.command()(steering_commands.pace)
-
-State = Annotated[Path, typer.Option(help="The state folder; it is made on first use.")]
-Port = Annotated[int, typer.Option(help="Port of the control plane and the token endpoint (https).")]
+app.command()(inspection.env)
+app.command()(inspection.status)
+app.command()(inspection.reset)
 
 
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
-    state: State = Path(".state"),
-    port: Port = 5443,
-    router_port: Annotated[int, typer.Option(help="Port of the scoring router (https).")] = 5444,
-    blob_url: Annotated[
-        str | None, typer.Option(help="Azurite's blob service with its account; without it one is started.")
-    ] = None,
+    state: Annotated[Path, typer.Option(help="The state folder; it is made on first use.")] = Path(".state"),
+    port: Annotated[int, typer.Option(help="Control plane, token endpoint and page (https). 0: any free one.")] = DEFAULT_PORT,
+    router_port: Annotated[int, typer.Option(help="Scoring (https).")] = 5444,
+    blob_url: Annotated[str | None, typer.Option(help="A running Azurite's blob service; without it one is started.")] = None,
     blob_port: Annotated[int, typer.Option(help="Blob port of the Azurite that is started.")] = 10000,
     queue_port: Annotated[int, typer.Option(help="Queue port of the Azurite that is started.")] = 10001,
     mlflow_url: Annotated[
         str | None, typer.Option(help="A running mlflow server to stand before; without it one is started.")
     ] = None,
-    mlflow_port: Annotated[int, typer.Option(help="Port of the workspace's MLflow tracking URI (http).")] = 5050,
+    mlflow_port: Annotated[int, typer.Option(help="The workspace's MLflow tracking URI (http).")] = 5050,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports instead of the usual ones.")] = False,
     subscription_id: Annotated[str, typer.Option()] = DEFAULT_SUBSCRIPTION,
     resource_group: Annotated[str, typer.Option()] = "tidegate-local",
     workspace: Annotated[str, typer.Option()] = "tidegate-local",
     time_scale: Annotated[float, typer.Option(min=0, help="Length of transitions: 0 immediate, 1 as slow as Azure.")] = 0.0,
     reads: Annotated[int, typer.Option(min=0, help="Transitions end after that many reads, instead of after a time.")] = 0,
     faults: Annotated[Path | None, typer.Option(help="Fault rules (YAML); docs/how-to/steer-the-emulator.md.")] = None,
+    policy: Annotated[
+        Policy, typer.Option("--environments", help="A conda file that nothing stands for: an error, or the default Python.")
+    ] = "strict",
     event_topic_url: Annotated[str | None, typer.Option(help="Event Grid topic for the workspace's events.")] = None,
     event_topic_key: Annotated[
         str | None, typer.Option(envvar="TIDEGATE_EVENT_TOPIC_KEY", help="The topic's key; better given in the environment.")
     ] = None,
-    print_env: Annotated[bool, typer.Option(help="Print the export lines; they hold the token endpoint's secret.")] = True,
+    print_env: Annotated[bool, typer.Option(help="Standard output is the export lines and nothing else.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what it does.")] = False,
 ) -> None:
-    """Start the emulator, print the environment that leads SDKs to it, run until Ctrl-C."""
     if context.invoked_subcommand is not None:
         return
-    _log_to_stderr()
+    log_to_stderr(verbose)
     pace, rules = _steered(time_scale, reads, faults)
-    with contextlib.ExitStack() as running:
-        settings = EmulatorSettings(
-            state=state.resolve(),
-            port=port,
-            router_port=router_port,
-            blob_url=blob_url or _start_azurite(running, state.resolve(), blob_port, queue_port),
-            mlflow_url=f"http://127.0.0.1:{mlflow_port}",
-            mlflow_server=mlflow_url or _start_mlflow(running, state.resolve()),
-            identity_header=identity_header(state.resolve()),
-            subscription_id=subscription_id,
-            resource_group=resource_group,
-            workspace=workspace,
-            pace=pace,
-            faults=rules,
-            event_topic_url=event_topic_url,
-            event_topic_key=event_topic_key,
-        )
-        stop = _stop_on_signals()
-        server = Server(Emulator(settings))
-        running.callback(server.stop)
-        server.start()
-        server.emulator.jobs.warm()
-        if print_env:
-            _print_environment(settings)
-        stop.wait()
+    usual = 0 if free_ports else 1
+    start = Start(
+        state.resolve(), port * usual, router_port * usual, blob_url, blob_port * usual, queue_port * usual,
+        mlflow_url, mlflow_port * usual, subscription_id, resource_group, workspace, pace, rules, policy,
+        event_topic_url, event_topic_key,
+    )  # fmt: skip
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    Alone(start, errors).run(_print_lines if print_env else lambda settings: _tell(settings, state))
 
 
 @app.command()
-def env(state: State = Path(".state"), port: Port = 5443) -> None:
-    """Print the export lines for an emulator that runs with its default workspace; fail when none answers."""
-    if not port_answers(port):
-        typer.echo(f"Nothing answers on port {port}: start it with `python -m local.azureml`.", err=True)
-        raise typer.Exit(1)
-    settings = EmulatorSettings(
-        state=state.resolve(),
-        port=port,
-        router_port=0,
-        blob_url="",
-        mlflow_url="",
-        identity_header=identity_header(state.resolve()),
-    )
-    _print_environment(settings)
-
-
-@app.command()
-def coverage() -> None:
-    """Print docs/reference/emulator-coverage.md."""
-    typer.echo(table(), nl=False)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    for noisy in ("azure", "httpx"):  # a line per request
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+def coverage(as_json: Annotated[bool, typer.Option("--json", help="The rows as JSON, for programs.")] = False) -> None:
+    """Print what the emulator covers, and how it differs from Azure (docs/reference/emulator-coverage.md)."""
+    typer.echo(json.dumps(coverage_page.rows(), indent=1) if as_json else coverage_page.table().rstrip("\n"))
 
 
 def _steered(time_scale: float, reads: int, faults: Path | None) -> tuple[Pace, tuple[Rule, ...]]:
@@ -128,37 +107,30 @@ def _steered(time_scale: float, reads: int, faults: Path | None) -> tuple[Pace, 
         raise typer.BadParameter(str(error)) from error
 
 
-def _start_azurite(running: contextlib.ExitStack, state: Path, blob_port: int, queue_port: int) -> str:
-    azurite = Azurite.start(
-        state / "azurite",
-        ensure_certificates(state / "certificates"),
-        blob_port=blob_port,
-        queue_port=queue_port,
-        log=state / "logs" / "azurite.log",
-    )
-    running.callback(azurite.stop)
-    return azurite.blob_url
+def _print_lines(settings: EmulatorSettings) -> None:
+    variables = environment(settings, ensure_certificates(settings.state / "certificates"))
+    typer.echo(inspection.lines(variables, "shell"), nl=False)
 
 
-def _start_mlflow(running: contextlib.ExitStack, state: Path) -> str:
-    from local.azureml.mlflow import MlflowServer
-
-    server = MlflowServer.start(state / "mlflow", log=state / "logs" / "mlflow.log")
-    running.callback(server.stop)
-    return server.url
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+def _tell(settings: EmulatorSettings, state: Path) -> None:
+    option = "" if state == Path(".state") else f" --state {state}"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"\nThe emulator is up: [bold]https://127.0.0.1:{settings.port}/[/] shows what is in it.")
+    console.print("azure-ai-ml of another shell comes here after", markup=False)
+    console.print(f'  eval "$({Path(sys.executable).name} -m local.azureml env{option})"', markup=False)
+    names = f"{settings.subscription_id} / {settings.resource_group} / {settings.workspace}"
+    console.print(f"with DefaultAzureCredential and the workspace {names}.", markup=False)
+    console.print("Ctrl-C stops it.", markup=False)
 
 
-def _print_environment(settings: EmulatorSettings) -> None:
-    for name, value in environment(settings, ensure_certificates(settings.state / "certificates")).items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
+def run() -> None:
+    """Every known obstacle is one line on stderr and exit code 1."""
+    try:
+        app()
+    except CommandError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        raise SystemExit(1) from error
 
 
 if __name__ == "__main__":
-    app()
+    run()

@@ -1,4 +1,4 @@
-"""The coverage page: operations and their differences from Azure, read off the routes; which of them tests call, off the tests."""
+"""The coverage page: operations and their differences from Azure, read off the routes; what is tested, read off the tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from local.azureml.app import routes
 from local.azureml.call import Route
-from local.azureml.description.deviations import DEVIATION_ROWS
+from local.azureml.description import deviations
 from local.azureml.emulator import Emulator, EmulatorSettings
 from local.azureml.features import FEATURES
 from local.azureml.sdk_usage import operations, used_operations
@@ -56,7 +56,7 @@ def rows() -> dict[str, list[dict[str, str]]]:
         "operations": found,
         "features": [{"area": area, "feature": feature, "differences": other} for area, feature, other in FEATURES],
         "missing": [{"sdk": sdk, "route": route, "instead": instead} for sdk, route, instead in MISSING],
-        "deviations": [{"where": where, "why": why} for where, why in DEVIATION_ROWS()],
+        "deviations": [{"where": where, "why": why} for where, why in deviations.table()],
     }
 
 

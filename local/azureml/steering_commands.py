@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from local.azureml.command_line.running import find, nothing_answers
 from local.azureml.environment import identity_header
 from local.azureml.steering import ROOT, InvalidRules, read_rules
 from local.certificates import ensure_certificates
@@ -18,11 +19,11 @@ from local.processes import port_answers
 faults = typer.Typer(help="Fault rules of a running emulator (docs/how-to/steer-the-emulator.md).", no_args_is_help=True)
 
 State = Annotated[Path, typer.Option(help="The state folder of the running emulator.")]
-Port = Annotated[int, typer.Option(help="Port of its control plane.")]
+Port = Annotated[int | None, typer.Option(help="Port of its control plane; usually the state folder knows it.")]
 
 
 @faults.command()
-def add(file: Path, state: State = Path(".state"), port: Port = 5443) -> None:
+def add(file: Path, state: State = Path(".state"), port: Port = None) -> None:
     """Add the rules in a YAML file; print them with their ids."""
     try:
         rules = [rule.to_json() for rule in read_rules(file)]
@@ -32,7 +33,7 @@ def add(file: Path, state: State = Path(".state"), port: Port = 5443) -> None:
 
 
 @faults.command(name="list")
-def list_all(state: State = Path(".state"), port: Port = 5443) -> None:
+def list_all(state: State = Path(".state"), port: Port = None) -> None:
     """Print the rules, and how often each has struck."""
     _show(_ask(state, port, "GET", "/faults"))
 
@@ -41,7 +42,7 @@ def list_all(state: State = Path(".state"), port: Port = 5443) -> None:
 def clear(
     identity: Annotated[str, typer.Argument(help="A rule's id; without it all rules go.")] = "",
     state: State = Path(".state"),
-    port: Port = 5443,
+    port: Port = None,
 ) -> None:
     """Remove rules. What hung by them goes on."""
     _ask(state, port, "DELETE", f"/faults/{quote(identity, safe='')}" if identity else "/faults")
@@ -51,7 +52,7 @@ def pace(
     scale: Annotated[float | None, typer.Option(help="0 immediate, 1 as slow as Azure.")] = None,
     reads: Annotated[int | None, typer.Option(help="A transition ends after that many reads.")] = None,
     state: State = Path(".state"),
-    port: Port = 5443,
+    port: Port = None,
 ) -> None:
     """Print the pace of a running emulator; with an option, change it first."""
     asked = {name: value for name, value in (("scale", scale), ("reads", reads)) if value is not None}
@@ -59,9 +60,10 @@ def pace(
     typer.echo(json.dumps(answer.json()))
 
 
-def _ask(state: Path, port: int, method: str, path: str, body: Any = None) -> httpx.Response:
+def _ask(state: Path, asked: int | None, method: str, path: str, body: Any = None) -> httpx.Response:
+    port = find(state, asked).port
     if not port_answers(port):
-        raise _given_up(f"Nothing answers on port {port}: start it with `python -m local.azureml`.")
+        raise nothing_answers(port)
     trust = ensure_certificates(state.resolve() / "certificates").ssl_context()
     headers = {"X-IDENTITY-HEADER": identity_header(state.resolve())}
     url = f"https://127.0.0.1:{port}{ROOT}{path}"

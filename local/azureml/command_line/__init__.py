@@ -1,0 +1,1 @@
+"""`python -m local.azureml`: one module per group of commands; `__main__.py` puts them together."""

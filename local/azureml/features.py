@@ -1,0 +1,64 @@
+"""What the emulator does with the bodies that it takes, beside the routes: one row per feature, for the coverage page."""
+
+from __future__ import annotations
+
+FEATURES: tuple[tuple[str, str, str], ...] = (
+    # area, feature, difference from Azure ("": none is known)
+    (
+        "jobs",
+        "command jobs",
+        "a process of this machine under a local Python; `instance_count` and `distribution` do nothing, and the log says so",
+    ),
+    ("jobs", "pipeline jobs: components, inline nodes, nested pipeline components", ""),
+    ("jobs", "sweep jobs and sweep nodes", "trials run on this machine, two processes at once over all jobs"),
+    ("jobs", "parallel nodes (mini batches, retries, error threshold, append_row)", "worker processes instead of nodes"),
+    ("jobs", "spark, automl, import, data transfer, finetuning", "501"),
+    ("jobs", "reuse of steps (`is_deterministic`, `force_rerun`)", ""),
+    ("jobs", "`continue_on_step_failure`, `limits.timeout`, `default_compute`", ""),
+    ("jobs", "named outputs that register assets, custom output paths with `${{name}}`", ""),
+    ("jobs", "identity, resources, services, queue_settings", "kept, without effect"),
+    ("inputs", "literals, uri_file, uri_folder, mltable, custom_model, mlflow_model", ""),
+    (
+        "inputs",
+        "modes mount and download",
+        "both are copies or links of what was downloaded; `rw_mount` is written back at the end",
+    ),
+    ("inputs", "mode direct", "the URI as it is"),
+    (
+        "inputs",
+        "datastore URIs, `azureml://jobs/…`, blobs of the emulator, asset ids and labels",
+        "other https addresses are fetched when the machine can",
+    ),
+    ("sampling", "random (also sobol), grid, bayesian", "bayesian is Optuna's TPE sampler"),
+    ("early termination", "bandit, median stopping, truncation selection", ""),
+    ("environments", "conda file", "a virtual environment that stands for it: `python -m local.azureml environments add`"),
+    ("environments", "image without a conda file, curated environments", "the stack's training Python; no image is pulled"),
+    ("environments", "Docker build context", "stored; a job that names one is run by the default Python"),
+    ("online deployments", "scoring script", "microsoft's inference server as processes of this machine"),
+    ("online deployments", "MLflow models without a script", ""),
+    ("online deployments", "request settings: timeout, concurrency, queue", ""),
+    (
+        "online deployments",
+        "probes, instance_count, environment variables, scale settings",
+        "instances are processes; autoscale is kept, without effect",
+    ),
+    ("online deployments", "data collector", "files in the workspace's storage"),
+    ("online deployments", "Kubernetes deployments", "501"),
+    ("traffic", "weights, mirror, `azureml-model-deployment`", ""),
+    (
+        "batch deployments",
+        "models (mini_batch_size, output_action, error_threshold, retries), MLflow models, pipeline components",
+        "",
+    ),
+    ("schedules", "cron, recurrence, time zones, trigger now", "what was due while it was stopped is not made up for"),
+    ("schedules", "monitors", "kept and checked, never run"),
+    ("computes", "AmlCompute, looked up by jobs", "every job runs on this machine"),
+    ("registries", "assets of other places, `share`", "registries of this emulator; `azureml` answers every curated name"),
+    ("MLflow", "tracking and artifacts", "a real mlflow server behind the workspace's tracking URI"),
+    ("MLflow", "model registry", "one with the workspace's models"),
+    (
+        "events",
+        "RunStatusChanged, RunCompleted, ModelRegistered, ModelDeployed",
+        "to the Event Grid topic that it was started with",
+    ),
+)
