@@ -33,7 +33,8 @@ def routes(emulator: Emulator) -> list[Route]:
     def keys(_: Call) -> Answer:
         group = emulator.workspace_id.partition("/providers/")[0]
         storage = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
-        return Answer({"userStorageKey": ACCOUNT_KEY, "userStorageResourceId": storage})
+        # The second under its newer name too, which is the one that the SDK reads.
+        return Answer({"userStorageKey": ACCOUNT_KEY, "userStorageResourceId": storage, "userStorageArmId": storage})
 
     def resync(call: Call) -> Answer:
         if call.body:

@@ -39,6 +39,9 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "(/value/0)?/properties: unknown field 'systemDatastoresAuthMode' .*",
         "of a newer version of the API, which the SDK asks for",
     ),
+    Deviation(
+        "POST /listKeys", ": unknown field 'userStorageArmId' .*", "the newer name of userStorageResourceId, which the SDK reads"
+    ),
 )
 
 seen: set[Deviation] = set()
