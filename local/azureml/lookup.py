@@ -26,6 +26,9 @@ _FORMS = (
 )
 _CURATED = re.compile(r"(?:azureml:)?(?P<name>AzureML-[^:@/]+)(?::(?P<version>[^:@/]+)|@(?P<label>[^:@/]+))", re.IGNORECASE)
 
+# As the SDK sends the component of a pipeline job that is nothing but a component.
+_SHORT = re.compile(r"azureml:(?P<name>[^:@/]+)(?::(?P<version>[^:@/]+)|@(?P<label>[^:@/]+))")
+
 
 @dataclass(frozen=True)
 class Found:
@@ -48,7 +51,8 @@ def find_version(emulator: Emulator, kind: str, reference: object) -> Found:
 
     Forms: `[azureml:]/subscriptions/…/workspaces/<this one>/<kind>/<name>/versions/<version>`, the same with `/labels/latest`,
     `azureml://registries/<registry>/<kind>/<name>/versions|labels/…`, `azureml://locations/…/workspaces/<guid>/<kind>/…`, and of
-    curated environments `azureml:AzureML-<name>:<version>` or `@latest`. All of them with or without `azureml:` in front.
+    curated environments `azureml:AzureML-<name>:<version>` or `@latest`, which of the workspace's assets must have its
+    `azureml:` in front. All others with or without `azureml:` in front.
 
     Raises 400 for an id of another form, kind or workspace, and for a version that does not exist; 501 for another label.
     """
@@ -91,6 +95,8 @@ def _parts(emulator: Emulator, kind: str, reference: str) -> tuple[Place, str, s
         place = _place(emulator, match.groupdict())
         by_label = match["by"].lower() == "labels"
         return place, match["name"], "" if by_label else match["version"], match["version"] if by_label else None
+    if match := _SHORT.fullmatch(reference):
+        return arm.workspace(emulator), match["name"], match["version"] or "", match["label"]
     raise _strange(kind, reference)
 
 

@@ -48,7 +48,7 @@ def _plan_pipeline(properties: Mapping[str, Any], lookup: Lookup) -> Plan:
     nodes, settings = properties.get("jobs") or {}, properties.get("settings") or {}
     if component := properties.get("componentId"):
         spec = lookup("components", str(component))["componentSpec"]
-        nodes, inputs = spec.get("jobs") or {}, settle_inputs("the job", spec.get("inputs") or {}, inputs)
+        nodes, inputs = nodes or spec.get("jobs") or {}, settle_inputs("the job", spec.get("inputs") or {}, inputs)
         declared = spec.get("outputs") or {}
         outputs = {name: job_output(name, {"jobOutputType": one.get("type")}) for name, one in declared.items()} | outputs
     if not nodes:
