@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local.azureml import computes
+from local.azureml import computes, interrupted
 from local.azureml.checks import Checks
 from local.azureml.events import EventSink
 from local.azureml.execution.environments import Policy
@@ -101,6 +101,7 @@ class Emulator:
         """Make the containers, then go on with what an earlier life left undone."""
         self.storage.ensure_containers()
         computes.create_default(self)
+        interrupted.settle(self)
         self.operations.resume()
         self.events.resume()
         self.serving.resume()

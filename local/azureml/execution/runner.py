@@ -25,6 +25,7 @@ from local.azureml.execution.runs import PIPELINE, ROOT_TYPES, STEP, TERMINAL, R
 from local.azureml.execution.step import Workshop
 from local.azureml.execution.tracking import Tracking
 from local.azureml.execution.warmed_parent import LaunchFailedError
+from local.azureml.interrupted import LeftRuns
 from local.azureml.lookup import find_version
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class JobRunner:
         self.runs = Runs(emulator)
         self.processes = Processes(emulator, emulator.folder / "processes")
         self._tracking = Tracking(emulator.settings.mlflow_server_url)
+        self._left = LeftRuns(emulator.store, self._tracking)
         materials = Materials(emulator, emulator.folder / "materials")
         self._shop = Workshop(emulator, self.runs, materials, self.processes, self._tracking)
         self._rooms = ThreadPoolExecutor(steps_at_once, thread_name_prefix="step")
@@ -115,9 +117,16 @@ class JobRunner:
         return True
 
     def resume(self) -> None:
-        """After a restart: what was running died with the old process, and is told so."""
+        """After a restart: what was running died with the old process, and is told so. Its files go, its MLflow runs end."""
         for run in self.runs.unfinished():
+            self._left.add(run)
             self.runs.set_status(run["runId"], "Failed", error=failure(_STOPPED, "ServiceError"))
+            if run["parentRunId"] is None:
+                self._tidy(self._folder / run["runId"])
+        for record in self._emulator.store.records(KIND):
+            if self.runs.find(record.name) is None:  # killed in the middle of its submission: nobody was told that it exists
+                self._emulator.store.delete(KIND, record.name)
+        self._left.begin()
 
     def close(self) -> None:
         """End all jobs and every process of theirs."""
@@ -127,6 +136,7 @@ class JobRunner:
             job.cancel(_STOPPED)
         for _, thread in running:
             thread.join()
+        self._left.close()
         self._rooms.shutdown()
         self._afterwards.shutdown()
         self.processes.close()

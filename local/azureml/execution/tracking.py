@@ -64,6 +64,18 @@ class Tracking:
         found = sorted(answer.get("metrics", []), key=lambda metric: (int(metric["timestamp"]), int(metric.get("step", 0))))
         return [float(metric["value"]) for metric in found]
 
+    def running(self, experiment: str, job_run: str) -> list[str]:
+        """MLflow's ids of the runs of a job or step (`azureml.runId`) that have not ended; none in an unknown experiment."""
+        answer = self._request("GET", "experiments/get-by-name", params={"experiment_name": experiment})
+        if answer.status_code == 404:
+            return []
+        wanted = {
+            "experiment_ids": [_checked(answer)["experiment"]["experiment_id"]],
+            "filter": f"tags.`azureml.runId` = '{job_run}' AND attributes.status = 'RUNNING'",
+            "max_results": 100,
+        }
+        return [str(run["info"]["run_id"]) for run in self._post("runs/search", wanted).get("runs", [])]
+
     def _find_or_create(self, name: str) -> str:
         answer = self._request("GET", "experiments/get-by-name", params={"experiment_name": name})
         if answer.status_code == 404:
