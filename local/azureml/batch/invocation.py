@@ -47,7 +47,14 @@ def job_of(emulator: Emulator, deployment: Record, asked: Body) -> Body:
         "description": asked.get("description"),
         "experimentName": further.get("experimentName") or endpoint,
         **job,
-        "tags": {**(asked.get("tags") or {}), "azureml.batchrun": "true", "azureml.deploymentname": name, **job["tags"]},
+        "tags": {
+            **job["tags"],
+            **(asked.get("tags") or {}),
+            "azureml.batchrun": "true",
+            "azureml.deploymentname": name,
+            # Without it the SDK takes the outputs for those of the one step, and downloads them without their name.
+            "azureml.jobtype": "azureml.pipelinejob",
+        },
         # As Azure's jobs of batch deployments carry them.
         "properties": {
             "azureml.deploymentname": name,
@@ -85,7 +92,7 @@ def _of_component(emulator: Emulator, configuration: Body, inputs: Body, outputs
             "continue_on_step_failure": str(lenient).lower() in _TRUE,
             "force_rerun": str(settings.get("force_rerun")).lower() in _TRUE,
         },
-        "tags": {**(configuration.get("tags") or {}), "azureml.jobtype": "azureml.pipelinejob"},
+        "tags": configuration.get("tags") or {},
         "properties": {"azureml.SourceComponentId": identity},
     }
 
@@ -108,11 +115,11 @@ def _of_model(emulator: Emulator, settings: Body, inputs: Body, outputs: Body) -
         "environment_variables": settings.get("environmentVariables") or {},
         "computeId": settings.get("compute"),
     }
-    # Neither step is taken from an earlier job: every invocation scores.
     return {
         "inputs": inputs,
         "outputs": {SCORE: score},
         "jobs": {STEP: node},
+        # Every invocation scores: no step is taken from an earlier job.
         "settings": {"default_compute": settings.get("compute"), "force_rerun": True},
         "tags": {},
         "properties": {},

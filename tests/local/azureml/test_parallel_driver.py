@@ -64,7 +64,8 @@ def settings(tmp_path: Path) -> Callable[..., Path]:
             (tmp_path / "data" / name).write_text(text)
         document = {
             "entry_script": str(tmp_path / "code" / "entry.py"), "code": str(tmp_path / "code"), "arguments": ["--hello", "you"],
-            "files": [str(tmp_path / "data" / name) for name in texts], "table": table, "mini_batch_size": 1, "workers": 2,
+            "files": [str(tmp_path / "data" / name) for name in texts], "table": table,
+            "preload": ["json", "there.is.none"], "mini_batch_size": 1, "workers": 2,
             "max_retries": 1, "timeout": 30.0, "mini_batch_error_threshold": -1, "error_threshold": -1,
             "allowed_failed_percent": 100, "first_task_creation_timeout": 60, "append_row": str(tmp_path / "out" / "all.txt"),
             "logging_level": "INFO", "scratch": str(tmp_path / "rows"), "outcome": str(tmp_path / "outcome.json"), **asked,

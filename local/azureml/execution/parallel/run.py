@@ -73,6 +73,7 @@ class ParallelRun(StepRun):
             "entry_script": str(script),
             "code": str(code),
             "arguments": [*self._own_arguments(), *arguments],
+            "preload": ["mlflow.pyfunc"] if work.entry_script is None else ["pandas"] if table else [],
             "files": files,
             "table": table,
             "mini_batch_size": work.mini_batch_size,

@@ -6,6 +6,8 @@ puts the rows together in the order of the input. Its outcome is a JSON file; it
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import select
@@ -64,6 +66,7 @@ class Driver:
     def run(self) -> None:
         """To the end; StepFailedError says why not."""
         started = time.monotonic()
+        preload(self.settings["preload"])
         for _ in range(min(self.settings["workers"], len(self.batches))):
             self.workers.append(self.start())
         limit = started + self.settings["first_task_creation_timeout"]
@@ -216,6 +219,13 @@ class Driver:
         if levels.index(level) >= levels.index(self.settings["logging_level"]):
             sys.stdout.write(f"[parallel] {text}\n")
             sys.stdout.flush()
+
+
+def preload(modules: list[str]) -> None:
+    """Import before the fork what every worker would import: once instead of once each."""
+    for name in modules:
+        with contextlib.suppress(ImportError):  # a worker that really needs it says so
+            importlib.import_module(name)
 
 
 def ending(worker: Worker, *, seconds: float) -> int | None:
