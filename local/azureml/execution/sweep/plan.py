@@ -46,5 +46,5 @@ class Sweep(Work):
     goal: Goal
     limits: Limits
     policy: Policy | None = None
-    direct: frozenset[str] = frozenset()
+    direct: tuple[str, ...] = ()
     """Hyperparameters that are inputs of the trial's component too."""

@@ -96,11 +96,15 @@ class _Asked:
         """The trial is checked as any command step is, with one setting of the space in the place of all."""
         if spec.get("distribution"):
             raise AzureError(501, "NotSupportedByEmulator", f"Step '{self._name}': the emulator runs no distributed steps.")
+        if direct_outputs := sorted(key for key, output in outputs.items() if output.mode == "direct"):
+            raise AzureError(
+                501, "NotSupportedByEmulator", f"Step '{self._name}': a sweep's outputs ({direct_outputs[0]}) cannot be direct."
+            )
         declared = spec.get("inputs") or {}
         if twice := sorted(set(self._space) & set(given)):
             raise bad_request(f"Step '{self._name}': {', '.join(twice)} is both an input with a value and a hyperparameter.")
         one = {key: str(distribution.at(0.5)) for key, distribution in self._space.items()}
-        direct = frozenset(set(self._space) & set(declared))
+        direct = tuple(sorted(set(self._space) & set(declared)))
         step = build_step(
             self._name,
             {
@@ -112,7 +116,7 @@ class _Asked:
             outputs, lookup,
             display_name=shown, environment_variables=environment_variables, timeout=None,
         )  # fmt: skip
-        swept = {f"search_space.{key}" for key in one} | direct
+        swept = {f"search_space.{key}" for key in one} | set(direct)
         work = Sweep(
             cast(Command, step.work), self._space, self._sampling, self._metric, self._goal, self._limits, self._policy, direct
         )

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import orjson
 
 from local.azureml.execution.runs import Run
-from local.azureml.execution.step import StepCanceledError, StepFailedError, StepRun
+from local.azureml.execution.step import StepFailedError, StepRun, StepTimedOutError
 from local.azureml.execution.sweep.plan import Sweep
 from local.azureml.execution.sweep.sampling import Sampler, make_sampler, space_size
 from local.azureml.execution.sweep.termination import Watch
@@ -68,11 +68,9 @@ class SweepRun(StepRun):
         except _OutOfTimeError:
             self._end_all(f"the sweep ran longer than its limit of {self.sweep.limits.timeout}")
             self._choose(run_id)
-            if self._is_job:  # as Azure documents it; a pipeline could not go on without knowing
-                raise StepCanceledError from None
-            raise StepFailedError(
-                f"The sweep '{self.step.name}' ran longer than its limit of {self.sweep.limits.timeout}."
-            ) from None
+            raise StepTimedOutError(f"The sweep '{self.step.name}' ran longer than its {self.sweep.limits.timeout}.") from None
+        finally:
+            self._end_all("the sweep has ended")
         best = self._choose(run_id)
         self._stop_if_canceled()
         if best is None:
@@ -148,8 +146,7 @@ class SweepRun(StepRun):
             if trial.status is None:
                 self._end(trial, reason)
         for trial in self.trials:
-            if trial.thread is not None:
-                trial.thread.join()
+            trial.join()
 
     def _ended(self, trial: Trial, sampler: Sampler) -> None:
         self._read(trial)

@@ -35,6 +35,11 @@ class Trial:
     stopped: str = ""
     """Why it was ended early."""
 
+    def join(self) -> None:
+        """Wait for its end."""
+        if self.thread is not None:
+            self.thread.join()
+
     def score(self, *, maximize: bool) -> float | None:
         """The best that it logged."""
         return (max if maximize else min)(self.values) if self.values else None
@@ -95,8 +100,7 @@ def _create_run(sweep: StepRun, number: int, settings: Settings) -> Run:
     properties: dict[str, Any] = {"azureml.runsource": "hyperdrive", "runTemplate": "HyperDriveChild"}
     return sweep.shop.runs.create(
         f"{parent['runId']}_{number}", COMMAND, parent["experimentName"],
-        parent=parent["runId"],
-        rootRunId=parent["rootRunId"],
+        parent=parent,
         name=f"{sweep.step.name}.{number}",
         displayName=f"{sweep.step.display_name}_{number}",
         tags={**parent["tags"], "hyperparameters": shown},
