@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 
 from local.certificates import Certificates, ensure_certificates
@@ -75,7 +76,9 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) 
 
     server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"), port=urlsplit(emulator.settings.mlflow_server_url).port or 0)
     yield server
+    processes = [server.child.pid, *(child.pid for child in psutil.Process(server.child.pid).children(recursive=True))]
     server.stop()
+    assert not [pid for pid in processes if psutil.pid_exists(pid)]
 
 
 @pytest.fixture(scope="session")

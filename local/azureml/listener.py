@@ -39,7 +39,11 @@ class Listener:
                 raise RuntimeError(f"{self._name} could not listen on port {self.port}.")
             time.sleep(0.005)
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """Begin to stop, without waiting for it."""
         self._server.should_exit = True
+
+    def stop(self) -> None:
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join()

@@ -52,6 +52,12 @@ class Models(Assets):
     def __init__(self, emulator: Emulator) -> None:
         super().__init__(emulator, model_kind(), self._publish)
 
+    def routes(self) -> list[Route]:
+        return [
+            dataclasses.replace(route, query=(*route.query, "stage")) if route.handler == self.list_versions else route
+            for route in super().routes()
+        ]
+
     def put_version(self, call: Call) -> Answer:
         """Files of a run (`runs:/...`) are brought into the workspace first: whole, or there is no version."""
         name, version = call.path_params["name"], call.path_params["version"]

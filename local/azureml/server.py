@@ -38,5 +38,7 @@ class Server:
     def stop(self) -> None:
         """No more requests first, then the emulator's own work."""
         for listener in self._listeners:
+            listener.ask_to_stop()
+        for listener in self._listeners:
             listener.stop()
         self.emulator.close()

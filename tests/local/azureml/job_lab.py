@@ -75,7 +75,14 @@ class Lab:
     """Registers components, submits pipelines of them, waits for their end."""
 
     def __init__(
-        self, state: Path, certificates: Path, blob_url: str, *, mlflow_url: str | None = None, serve: bool = False
+        self,
+        state: Path,
+        certificates: Path,
+        blob_url: str,
+        *,
+        mlflow_url: str | None = None,
+        mlflow_server: str | None = None,
+        serve: bool = False,
     ) -> None:
         """`serve`: with HTTP in front too, for steps that ask the emulator itself (azureml-mlflow does when it is imported)."""
         self.topic = Topic()
@@ -87,6 +94,7 @@ class Lab:
             router_port=free_port(),
             blob_url=blob_url,
             mlflow_url=mlflow_url or f"http://127.0.0.1:{free_port()}",
+            mlflow_server=mlflow_server,
             identity_header="header",
             event_topic_url=self.topic.url,
         )

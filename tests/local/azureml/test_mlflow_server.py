@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from local.azureml.mlflow import MlflowServer
@@ -29,12 +28,8 @@ print("RUN", run.info.run_id)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    server = MlflowServer.start(tmp_path_factory.mktemp("mlflow"))
-    yield server
-    children = [server.child.pid, *(child.pid for child in psutil.Process(server.child.pid).children(recursive=True))]
-    server.stop()
-    assert not [pid for pid in children if psutil.pid_exists(pid)]
+def server(mlflow_server: MlflowServer) -> MlflowServer:
+    return mlflow_server
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,204 @@
+"""Models that a job logs with the unmodified MLflow client, and what MLflow and the SDK make of them afterwards.
+
+One job that logs is shared by all tests here: importing mlflow and scikit-learn takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pytest
+from azure.ai.ml.entities import Environment, Model
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+
+from local.azureml.emulator import Emulator
+from local.azureml.mlflow import MlflowServer
+from tests.local.azureml.pipelines import unique
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+pytestmark = pytest.mark.train_environment
+Run = Callable[..., tuple[str, str]]
+
+JOB = """
+import mlflow, mlflow.sklearn, pathlib, sys
+from sklearn.dummy import DummyClassifier
+name = sys.argv[1]
+model = DummyClassifier(strategy="constant", constant=1).fit([[0.0], [1.0]], [0, 1])
+plain = {"pip_requirements": ["scikit-learn"]}
+with mlflow.start_run() as run:
+    mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **plain)
+    mlflow.register_model(f"runs:/{run.info.run_id}/model", name, tags={"by": "runs"})
+    mlflow.sklearn.save_model(model, "plain", **plain)
+    mlflow.log_artifacts("plain", "plain")
+    mlflow.register_model(f"runs:/{run.info.run_id}/plain", name)
+    mlflow.log_metric("auc", 0.5)
+print("RUN", run.info.run_id)
+"""
+CLIENT = """
+import json, mlflow, sys
+from mlflow import MlflowClient
+name, job = sys.argv[1:3]
+client, rows = MlflowClient(), [[3.0], [4.0]]
+def loaded(uri):
+    return [int(one) for one in mlflow.pyfunc.load_model(uri).predict(rows)]
+versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda one: int(one.version))
+client.set_registered_model_alias(name, "champion", "4")
+run = mlflow.get_run(job)
+client.set_tag(job, "seen", "by name")
+try:
+    client.rename_registered_model(name, "other")
+except mlflow.exceptions.MlflowException as error:
+    renamed = error.error_code
+print(json.dumps({
+    "versions": {one.version: [one.run_id, one.source] for one in versions},
+    "names": [one.name for one in client.search_registered_models()],
+    "loaded": [loaded(f"models:/{name}/{one}") for one in ("1", "3", "4", "latest")] + [loaded(f"models:/{name}@champion")],
+    "run": run.info.run_id, "auc": run.data.metrics["auc"], "seen": mlflow.get_run(run.info.run_id).data.tags["seen"],
+    "of run": loaded(f"runs:/{job}/plain"),
+    "again": mlflow.register_model(f"models:/{name}/1", name).version,
+    "renamed": renamed,
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the job left: `run` is MLflow's id of its run."""
+
+    model: str
+    job: str
+    run: str
+
+
+@pytest.fixture(scope="module")
+def run_job(
+    ml_client: MLClient, emulator: Emulator, mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """Runs a script with arguments as a command job to its good end: the job's name and its log."""
+    from azure.ai.ml import command
+
+    def run(script: str, *arguments: str) -> tuple[str, str]:
+        source = tmp_path_factory.mktemp("code")
+        (source / "run.py").write_text(script)
+        plain = Environment(name="mlflow-plain", version="1", image="python:3.11")
+        job = command(code=str(source), command=" ".join(["python run.py", *arguments]), environment=plain)
+        job.name = unique("mlflow")
+        ml_client.jobs.create_or_update(job)
+        assert emulator.jobs.wait(job.name, 120)
+        log = emulator.jobs.log_file(emulator.jobs.runs.get(job.name)).read_text()
+        assert ml_client.jobs.get(job.name).status == "Completed", log
+        return job.name, log
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def logged(run_job: Run) -> Logged:
+    name = unique("logged")
+    job, log = run_job(JOB, name)
+    return Logged(name, job, log.split("RUN ")[1].split()[0])
+
+
+def test_what_a_job_registers_with_mlflow_is_a_model_of_the_workspace(
+    ml_client: MLClient, logged: Logged, tmp_path: Path
+) -> None:
+    assert sorted(one.version for one in ml_client.models.list(logged.model)) == ["1", "2", "3"]
+    for version, folder in (("1", "model"), ("2", "model"), ("3", "plain")):
+        model = ml_client.models.get(logged.model, version)
+        assert (model.type, model.job_name) == ("mlflow_model", logged.job)
+        assert set(model.flavors) == {"python_function", "sklearn"}
+        assert model.flavors["python_function"]["loader_module"] == "mlflow.sklearn"
+        assert f"/datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{logged.job}/" in model.path
+        assert model.path.endswith(f"/{folder}")
+        assert model.properties["mlflow.runId"] == logged.run
+    assert ml_client.models.get(logged.model, "2").tags == {"by": "runs"}
+    ml_client.models.download(logged.model, "3", download_path=str(tmp_path))
+    assert (tmp_path / logged.model / "plain" / "MLmodel").is_file()
+
+
+def test_files_of_a_run_become_models_through_the_sdk(ml_client: MLClient, logged: Logged, tmp_path: Path) -> None:
+    asset = unique("of-run")
+    paths = (
+        f"runs:/{logged.run}/plain",
+        f"runs:/{logged.run}/model",  # MLflow 3 keeps it beside the run
+        f"runs:/{logged.job}/plain",
+        f"azureml://jobs/{logged.job}/outputs/artifacts/paths/plain/",
+    )
+    for number, path in enumerate(paths, 1):
+        made = ml_client.models.create_or_update(Model(name=asset, path=path, type="mlflow_model"))
+        assert (made.version, made.job_name) == (str(number), logged.job)
+        assert "/datastores/workspaceartifactstore/paths/ExperimentRun/" in made.path
+        assert "sklearn" in made.flavors
+    ml_client.models.download(asset, "4", download_path=str(tmp_path))
+    assert [file.name for file in tmp_path.rglob("MLmodel")] == ["MLmodel"]
+    again = ml_client.models.create_or_update(Model(name=asset, version="1", path=paths[0], type="mlflow_model", tags={"a": "b"}))
+    assert again.tags == {"a": "b"}
+    log = f"azureml://jobs/{logged.job}/outputs/artifacts/paths/user_logs/std_log.txt"
+    assert ml_client.models.create_or_update(Model(name=unique("log"), path=log)).type == "custom_model"
+    for nothing in (f"runs:/{logged.run}/nothing", "runs:/0123456789abcdef0123456789abcdef/model"):
+        with pytest.raises(ResourceNotFoundError, match="has no artifact"):
+            ml_client.models.create_or_update(Model(name=asset, path=nothing, type="mlflow_model"))
+    with pytest.raises(HttpResponseError, match="is no path of an artifact"):
+        ml_client.models.create_or_update(Model(name=asset, path=f"runs:/{logged.run}/../../secret"))
+    assert len(list(ml_client.models.list(asset))) == len(paths)
+
+
+def test_the_mlflow_client_finds_and_loads_models_whichever_way_they_came(
+    ml_client: MLClient, emulator: Emulator, logged: Logged, run_job: Run, tmp_path: Path
+) -> None:
+    ml_client.models.download(logged.model, "3", download_path=str(tmp_path))
+    local = tmp_path / logged.model / "plain"
+    assert ml_client.models.create_or_update(Model(name=logged.model, path=str(local), type="mlflow_model")).version == "4"
+    tracking = ml_client.workspaces.get().mlflow_tracking_uri
+    assert tracking == emulator.settings.mlflow_url
+    assert ml_client.jobs.get(logged.job).services["Tracking"].endpoint == tracking
+    # As a job, because its process is forked from one that has imported mlflow already; the client would be the same outside.
+    _, log = run_job(CLIENT, logged.model, logged.job)
+    seen = json.loads(next(line for line in log.splitlines() if line.startswith("{")))
+    assert {version: found[0] for version, found in seen["versions"].items()} == {**dict.fromkeys("123", logged.run), "4": None}
+    assert logged.model in seen["names"]
+    assert seen["loaded"] == [[1, 1]] * 5
+    assert seen["of run"] == [1, 1]
+    assert (seen["run"], seen["auc"], seen["seen"]) == (logged.run, 0.5, "by name")
+    assert (seen["again"], seen["renamed"]) == ("5", "NOT_IMPLEMENTED")
+    assert ml_client.models.get(logged.model, "5").path == ml_client.models.get(logged.model, "1").path
+
+
+@pytest.fixture
+def artifact(emulator: Emulator, mlflow_server: MlflowServer) -> Iterator[str]:
+    """The address of an artifact, by the gateway, that a test may write."""
+    url = f"{emulator.settings.mlflow_url}/api/2.0/mlflow-artifacts/artifacts/0/{unique('large')}"
+    yield url
+    httpx.delete(url)
+
+
+def test_a_large_artifact_passes_the_gateway_in_a_stream(artifact: str) -> None:
+    piece, count = os.urandom(1024 * 1024), 50
+    process = psutil.Process()
+    before = process.memory_info().rss
+    most = before
+
+    def content() -> Iterator[bytes]:
+        nonlocal most
+        for _ in range(count):
+            most = max(most, process.memory_info().rss)
+            yield piece
+
+    length = {"Content-Length": str(len(piece) * count)}
+    assert httpx.put(artifact, content=content(), headers=length, timeout=60).status_code == 200
+    received = 0
+    with httpx.stream("GET", artifact, timeout=60) as answer:
+        for got in answer.iter_bytes():
+            received += len(got)
+            most = max(most, process.memory_info().rss)
+    assert received == len(piece) * count
+    assert most - before < 25 * 1024 * 1024
