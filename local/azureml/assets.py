@@ -55,6 +55,10 @@ class AssetKind:
     state: Properties = field(default_factory=lambda: {"provisioningState": "Succeeded"})
     """What Azure answers of the making of a version; data has none."""
     differences: str = ""
+    settled: Callable[[str, str, Properties], Properties] = lambda _name, _version, properties: properties
+    """What a version is kept with, of what was sent for it."""
+    default_version: str = ""
+    """In the place of a version: the newest of the active ones."""
 
     @property
     def containers(self) -> str:
@@ -109,8 +113,11 @@ class Assets:
         return properties
 
     def _find(self, name: str, version: str) -> Record:
-        record = self._store.record(self._versions, name, version)
-        record = record or curated.version(self._place, self.kind.segment, name, version)
+        if version and version == self.kind.default_version:
+            record = lookup.newest(self._emulator, self._place, self.kind.segment, name)
+        else:
+            record = self._store.record(self._versions, name, version)
+            record = record or curated.version(self._place, self.kind.segment, name, version)
         if record is None:
             raise self._missing(f"{name}:{version}")
         return record
@@ -124,7 +131,7 @@ class Assets:
         self._check_names(name, version)
         properties = {key: value for key, value in call.properties.items() if key not in _SERVER_FIELDS}
         self.kind.check(properties)
-        is_new = False
+        properties, is_new = self.kind.settled(name, version, properties), False
 
         def change(old: Body | None) -> Body:
             nonlocal is_new

@@ -11,8 +11,10 @@ from local.azureml.errors import bad_request, conflict
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_DESCRIPTIVE = ("$schema", "_source", "name", "description", "display_name", "tags")
-"""Parts of a specification that say nothing about what is run."""
+_DESCRIPTIVE = ("$schema", "_source", "description", "display_name", "name", "tags", "version")
+"""Parts of a specification that say nothing about what is run; an anonymous one has whatever name a job gives it."""
+_DEFAULT = "azureml_default"
+"""What azure-ai-ml asks for when it was told neither a version nor a label."""
 
 
 def _check(properties: Properties) -> None:
@@ -29,6 +31,11 @@ def _refuse_change(what: str, old: Properties, new: Properties) -> None:
         raise conflict(f"Component {what} is already registered and is immutable; {detail}", "UserError")
 
 
+def _named(name: str, version: str, properties: Properties) -> Properties:
+    """The specification says whose it is, whatever the SDK left out: it reads both from there."""
+    return {**properties, "componentSpec": {**properties["componentSpec"], "name": name, "version": version}}
+
+
 def _substance(spec: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key not in _DESCRIPTIVE}
 
@@ -39,6 +46,8 @@ KIND = AssetKind(
     sdk="components",
     check=_check,
     refuse_change=_refuse_change,
+    settled=_named,
+    default_version=_DEFAULT,
     answer_defaults={"tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
     differences="the specification is stored as sent; only jobs that use it check its bindings",
 )

@@ -12,6 +12,7 @@ from local.azureml.errors import bad_request, conflict
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
+_DEFAULTS: Properties = {"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}}
 _DEFINITION = ("image", "condaFile", "build", "osType")
 # Curated environments and those of many examples have dots in their names; the service takes them.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
@@ -25,7 +26,8 @@ def _check(properties: Properties) -> None:
 def _refuse_change(what: str, old: Properties, new: Properties) -> None:
     # 409 is what lets the SDK, when it was given no version, fall back from the latest version to the next one.
     for key in _DEFINITION:
-        if new.get(key, old.get(key)) != old.get(key):
+        before = old.get(key, _DEFAULTS.get(key))
+        if new.get(key, before) != before:
             raise conflict(f"Environment {what} is already registered and its {key} cannot be changed: use another version.")
 
 
@@ -37,7 +39,7 @@ KIND = AssetKind(
     refuse_change=_refuse_change,
     name_pattern=_NAME,
     reserved=("azureml", "microsoft"),
-    answer_defaults={"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}},
+    answer_defaults=_DEFAULTS,
     differences="no image is built: conda files stand for local Python environments",
 )
 

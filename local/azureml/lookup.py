@@ -49,7 +49,8 @@ class Found:
 def find_version(emulator: Emulator, kind: str, reference: object) -> Found:
     """The version of `kind` ("models", "environments", "components", "codes", "data") that `reference` names.
 
-    Forms: `[azureml:]/subscriptions/…/workspaces/<this one>/<kind>/<name>/versions/<version>`, the same with `/labels/latest`,
+    Forms: `[azureml:]/subscriptions/…/workspaces/<this one>/<kind>/<name>/versions/<version>`, the same with `/labels/latest`
+    (of components `/labels/default` too),
     `azureml://registries/<registry>/<kind>/<name>/versions|labels/…`, `azureml://locations/…/workspaces/<guid>/<kind>/…`, and of
     curated environments `azureml:AzureML-<name>:<version>` or `@latest`, which of the workspace's assets must have its
     `azureml:` in front. All others with or without `azureml:` in front.
@@ -57,7 +58,7 @@ def find_version(emulator: Emulator, kind: str, reference: object) -> Found:
     Raises 400 for an id of another form, kind or workspace, and for a version that does not exist; 501 for another label.
     """
     place, name, version, label = _parts(emulator, kind, str(reference))
-    if label is not None and label.lower() != "latest":
+    if label is not None and label.lower() not in ("latest", *(["default"] if kind == "components" else [])):
         raise not_supported(f"the label '{label}' in '{reference}': the one label is 'latest'")
     if label is None:
         record = emulator.store.record(place.kind(kind), name, version) or curated.version(place, kind, name, version)
