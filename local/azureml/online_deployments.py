@@ -209,7 +209,7 @@ def routes(emulator: Emulator) -> list[Route]:
     all_of_them = "/onlineEndpoints/{endpoint}/deployments"
     one = all_of_them + "/{deployment}"
     local = (
-        "a local process instead of instances; of unset probe delays none is waited for; scale settings are kept, nothing is "
+        "a local process instead of instances; an unset delay of the readiness probe is 0; scale settings are kept, nothing is "
         "scaled; no custom container, no Triton model; no dataCollector.requestLogging"
     )
     return [

@@ -17,10 +17,10 @@ _EAGER_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """Azure's defaults but for one: what is not delayed by the deployment's own settings is not delayed here."""
+    """The defaults are Azure's."""
 
-    initial_delay: float = 0.0
-    """Seconds after the start; Azure's default is 10."""
+    initial_delay: float = 10.0
+    """Seconds between the start and the first look."""
     period: float = 10.0
     """Seconds between two looks."""
     timeout: float = 2.0
@@ -29,10 +29,10 @@ class ProbeSettings:
     failure_threshold: int = 30
 
     @classmethod
-    def of(cls, asked: Mapping[str, Any] | None, name: str) -> ProbeSettings:
+    def of(cls, asked: Mapping[str, Any] | None, name: str, **defaults: float) -> ProbeSettings:
         """From the REST body's `livenessProbe` or `readinessProbe`; 400 names what is wrong with it."""
         fields = ("initialDelay", "initial_delay"), ("period", "period"), ("timeout", "timeout")
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = dict(defaults)
         given = asked or {}
         for rest, own in fields:
             if given.get(rest) is not None:
@@ -57,7 +57,8 @@ class Probes:
     """Both probes of a deployment."""
 
     liveness: ProbeSettings = field(default_factory=ProbeSettings)
-    readiness: ProbeSettings = field(default_factory=ProbeSettings)
+    readiness: ProbeSettings = field(default_factory=lambda: ProbeSettings(initial_delay=0.0))
+    """Its default delay is not Azure's 10 seconds: nobody wants to wait for what is ready."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -79,7 +79,7 @@ def scoring_settings(body: Body) -> ScoringSettings:
         raise bad_request(f"request_timeout_ms must be above 0 and at most {_MAX_TIMEOUT_SECONDS * 1000:.0f}.")
     seconds(settings["maxQueueWait"], "requestSettings.maxQueueWait")
     liveness = ProbeSettings.of(properties.get("livenessProbe"), "livenessProbe")
-    readiness = ProbeSettings.of(properties.get("readinessProbe"), "readinessProbe")
+    readiness = ProbeSettings.of(properties.get("readinessProbe"), "readinessProbe", initial_delay=0.0)
     return ScoringSettings(
         workers=min(max(int(per_instance), 1) * instances, _MAX_WORKERS),
         timeout_seconds=timeout,

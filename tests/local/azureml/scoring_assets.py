@@ -20,11 +20,12 @@ from local.azureml.pace import Pace
 
 CONDA_FILE = Path(__file__).resolve().parents[3] / "components/environment/serve.conda.yaml"
 SCRIPT = """
-import json, os
+import json, os, time
 from pathlib import Path
 
 def init():
     global slope
+    time.sleep(float(os.environ.get("INIT_SECONDS", 0)))
     document = json.loads(next(Path(os.environ["AZUREML_MODEL_DIR"]).rglob("model.json")).read_text())
     print("loading a model with", document)
     if "broken" in document:
@@ -33,6 +34,7 @@ def init():
 
 def run(raw):
     asked = json.loads(raw)
+    time.sleep(asked.get("sleep", 0))
     if asked.get("fail"):
         raise ValueError("asked to fail")
     tag, secret = os.environ.get("TAG"), os.environ.get("IDENTITY_HEADER")

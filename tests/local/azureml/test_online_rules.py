@@ -5,11 +5,13 @@ The REST API is called directly, on an emulator of this module whose pace the te
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -261,6 +263,104 @@ def test_two_instances_are_two_workers(online: Workspace) -> None:
     assert online.finished(answer)["status"] == "Succeeded"
     assert len(family(serving_of(online.emulator).pid("line", "pair") or 0)) == 3
     assert online.http.get(path).json()["sku"]["capacity"] == 2
+    assert online.finished(online.http.delete(path))["status"] == "Succeeded"
+
+
+def test_what_needs_no_new_process_gets_none(online: Workspace) -> None:
+    path = "/onlineEndpoints/line/deployments/blue"
+    before = serving_of(online.emulator).pid("line", "blue")
+    assert online.score("line").status_code == 200
+    patched = online.http.patch(path, json={"tags": {"team": "risk"}})
+    assert patched.json()["properties"]["provisioningState"] == "Updating"
+    assert online.finished(patched)["status"] == "Succeeded"
+    more = {"environmentVariables": {"TAG": "b"}, "requestSettings": {"maxConcurrentRequestsPerInstance": 9}}
+    assert online.deploy("line", "blue", version="2", **more)["status"] == "Succeeded"
+    assert serving_of(online.emulator).pid("line", "blue") == before
+    assert online.properties(path)["requestSettings"]["maxConcurrentRequestsPerInstance"] == 9
+    assert online.deploy("line", "blue", version="2", environmentVariables={"TAG": "c"})["status"] == "Succeeded"
+    assert serving_of(online.emulator).pid("line", "blue") != before
+    assert online.score("line").json()["tag"] == "c"
+
+
+def test_instances_are_added_by_a_patch_within_the_quota(online: Workspace) -> None:
+    path = "/onlineEndpoints/line/deployments/blue"
+    assert online.finished(online.http.patch(path, json={"sku": {"capacity": 2}}))["status"] == "Succeeded"
+    assert online.http.get(path).json()["sku"] == {"name": "Default", "capacity": 2}
+    [sku] = online.http.get(f"{path}/skus").json()["value"]
+    beyond = online.http.patch(path, json={"sku": {"capacity": sku["capacity"]["maximum"] + 1}})
+    assert (beyond.status_code, beyond.json()["error"]["code"]) == (400, "OutOfQuota")
+    assert online.finished(online.http.patch(path, json={"sku": {"capacity": 1}}))["status"] == "Succeeded"
+
+
+def test_a_patch_takes_tags_and_identity_or_sku_and_nothing_else(online: Workspace) -> None:
+    changed = online.http.patch("/onlineEndpoints/line", json={"tags": {"a": "b"}, "identity": {"type": "SystemAssigned"}})
+    assert online.finished(changed)["status"] == "Succeeded"
+    shown = online.http.get("/onlineEndpoints/line").json()
+    assert (shown["tags"], shown["identity"]["type"]) == ({"a": "b"}, "SystemAssigned")
+    assert shown["properties"]["traffic"] == {"blue": 100}
+    for path in ("/onlineEndpoints/line", "/onlineEndpoints/line/deployments/blue"):
+        assert online.http.patch(path, json={"properties": {"description": "x"}}).status_code == 400
+        assert online.http.patch(path + "-nobody", json={"tags": {}}).status_code == 404
+
+
+def test_an_endpoint_can_be_given_its_keys_and_never_shows_them(online: Workspace) -> None:
+    assert online.endpoint("keyed", keys={"primaryKey": "chosen-by-hand"})["status"] == "Succeeded"
+    keys = online.http.post("/onlineEndpoints/keyed/listKeys").json()
+    assert (keys["primaryKey"], len(keys["secondaryKey"]) > 20) == ("chosen-by-hand", True)
+    assert "chosen-by-hand" not in online.http.get("/onlineEndpoints/keyed").text
+    assert online.finished(online.http.delete("/onlineEndpoints/keyed"))["status"] == "Succeeded"
+
+
+def test_the_quotas_of_endpoints_and_deployments_are_kept(online: Workspace) -> None:
+    store = online.emulator.store
+    deployment = store.get("onlineDeployments", "line", "blue") or {}
+    endpoint = store.get("onlineEndpoints", "line") or {}
+    try:
+        for number in range(100):
+            store.put("onlineDeployments", "line", f"filler{number}", deployment)
+            store.put("onlineEndpoints", f"filler{number}", "", endpoint)
+        refused = [
+            online.ask("/onlineEndpoints/line/deployments/onemore", online.deployment()),
+            online.ask("/onlineEndpoints/onemore", {"authMode": "Key"}),
+        ]
+        assert [(answer.status_code, answer.json()["error"]["code"]) for answer in refused] == [(400, "OutOfQuota")] * 2
+    finally:
+        for number in range(100):
+            store.delete("onlineDeployments", "line", f"filler{number}")
+            store.delete("onlineEndpoints", f"filler{number}")
+
+
+def test_a_deployment_that_is_not_ready_gets_no_traffic_and_one_that_hangs_is_started_again(online: Workspace) -> None:
+    serving, path = serving_of(online.emulator), "/onlineEndpoints/line/deployments/probed"
+    often = {"period": "PT1S", "timeout": "PT1S", "failureThreshold": 1}
+    soon = {"initialDelay": "PT2S", "period": "PT1S", "timeout": "PT1S", "failureThreshold": 2}
+    assert online.deploy("line", "probed", readinessProbe=often)["status"] == "Succeeded"
+
+    def ready() -> bool:
+        return bool(json.loads((serving.folder / "table.json").read_text())["endpoints"]["line"]["targets"]["probed"]["ready"])
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        slow = elsewhere.submit(online.score, "line", {"x": 1, "sleep": 4}, deployment="probed")
+        wait_until(lambda: not ready())
+        assert online.score("line", deployment="probed").status_code == 503
+        assert slow.result().status_code == 200
+    wait_until(lambda: online.score("line", deployment="probed").status_code == 200)
+
+    assert online.deploy("line", "probed", readinessProbe=often, livenessProbe=soon)["status"] == "Succeeded"
+    before = family(serving.pid("line", "probed") or 0)
+    os.kill(before[1].pid, signal.SIGSTOP)
+    wait_until(lambda: gone(before))
+    wait_until(lambda: online.score("line", deployment="probed").status_code == 200)
+    assert online.finished(online.http.delete(path))["status"] == "Succeeded"
+
+
+def test_an_init_that_outlasts_the_liveness_probe_fails_the_deployment(online: Workspace) -> None:
+    path = "/onlineEndpoints/line/deployments/hasty"
+    asked = online.deployment(
+        livenessProbe={"period": "PT1S", "failureThreshold": 1}, environmentVariables={"INIT_SECONDS": "30"}
+    )
+    status = online.finished(online.ask(path, asked))
+    assert (status["status"], status["error"]["code"]) == ("Failed", "ResourceNotReady")
     assert online.finished(online.http.delete(path))["status"] == "Succeeded"
 
 
