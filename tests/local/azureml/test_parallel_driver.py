@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from local.azureml.execution.parallel.run import DRIVER
+from local.azureml.execution.environments import default_interpreter
+from local.azureml.execution.parallel.run import DRIVER, MLFLOW_SCRIPT
 from tests.waiting import wait_until
 
 GREET = """
@@ -56,7 +57,7 @@ def settings(tmp_path: Path) -> Callable[..., Path]:
     """Writes a script, files with these texts, and the driver's settings for them; returns the settings' path."""
 
     def write(texts: dict[str, str], script: str = GREET, table: dict[str, Any] | None = None, **asked: Any) -> Path:
-        (tmp_path / "code").mkdir()
+        (tmp_path / "code").mkdir(exist_ok=True)
         (tmp_path / "code" / "entry.py").write_text(script)
         (tmp_path / "data").mkdir()
         (tmp_path / "rows").mkdir()
@@ -80,9 +81,10 @@ def settings(tmp_path: Path) -> Callable[..., Path]:
 def drive(tmp_path: Path, settings: Callable[..., Path]) -> Drive:
     """Runs the driver to its end."""
 
-    def run(*given: Any, **asked: Any) -> Result:
+    def run(*given: Any, python: Path | str = sys.executable, **asked: Any) -> Result:
         path = settings(*given, **asked)
-        ended = subprocess.run([sys.executable, DRIVER, path], capture_output=True, text=True, timeout=60)
+        env = {**os.environ, "AZUREML_MODEL_DIR": str(tmp_path), "PYTHONPATH": str(tmp_path / "code")}
+        ended = subprocess.run([python, DRIVER, path], capture_output=True, text=True, timeout=60, env=env)
         rows = tmp_path / "out" / "all.txt"
         return Result(
             ended.returncode, ended.stdout + ended.stderr, rows.read_text().splitlines() if rows.exists() else None,
@@ -171,3 +173,23 @@ def test_a_driver_that_is_told_to_end_leaves_no_worker(settings: Callable[..., P
     assert len(workers) == 2
     psutil.wait_procs(workers, timeout=10)
     assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.mark.train_environment
+def test_an_mlflow_model_without_a_script_takes_csv_and_says_what_it_cannot_read(drive: Drive, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").touch()
+    # A stand-in for mlflow: the real one scores in the tests of batch endpoints, and takes seconds to import.
+    (tmp_path / "code" / "mlflow").mkdir(parents=True)
+    (tmp_path / "code" / "mlflow" / "__init__.py").touch()
+    model = "class Model:\n    def predict(self, frame): return frame * 2\ndef load_model(folder): return Model()"
+    (tmp_path / "code" / "mlflow" / "pyfunc.py").write_text(model)
+    texts = {"a.csv": "x,y\n1,2\n3,4\n", "b.json": "{}", "c.csv": '"', "d.csv": "x\n5\n"}
+    result = drive(texts, entry_script=str(MLFLOW_SCRIPT), max_retries=0, python=default_interpreter())
+    assert (result.code, result.rows) == (0, ["0,2,4,a.csv", "1,6,8,a.csv", "0,10,d.csv"])
+    errors = {one["name"]: one["errors"][-1] for one in result.outcome["failed"]}
+    assert (
+        f"Error processing input file: '{tmp_path}/data/b.json'. Exception: File type 'json' is not supported."
+        in errors["b.json"]
+    )
+    assert f"Error processing input file: '{tmp_path}/data/c.csv'. Exception: " in errors["c.csv"]

@@ -37,13 +37,11 @@ def run(mini_batch: list[str]) -> list[str]:
 
 
 def _read(file: Path) -> Any:
-    pandas = importlib.import_module("pandas")
     kind = file.suffix.lower().removeprefix(".")
-    if kind == "csv":
-        return pandas.read_csv(file)
-    if kind in ("parquet", "pqt"):
-        return pandas.read_parquet(file)
-    raise ValueError(f"File type '{kind}' is not supported.")
+    if kind not in ("csv", "parquet", "pqt"):
+        raise ValueError(f"File type '{kind}' is not supported.")
+    pandas = importlib.import_module("pandas")
+    return pandas.read_csv(file) if kind == "csv" else pandas.read_parquet(file)
 
 
 def _columns(predictions: Any) -> list[list[Any]]:
