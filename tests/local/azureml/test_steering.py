@@ -261,7 +261,8 @@ def test_the_command_line_steers_a_running_emulator(tmp_path: Path, certificates
         "--mlflow-port",
         str(free_port()),
     ]
-    child = Child("azureml", _command(*running, "--faults", str(rules), "--reads", "2"), log=tmp_path / "log", cwd=ROOT)
+    options = ["--faults", str(rules), "--reads", "2", "--print-env"]
+    child = Child("azureml", _command(*running, *options), log=tmp_path / "log", cwd=ROOT)
     try:
         child.wait_until(lambda: port_answers(int(ports[1])) and "TIDEGATE_WORKSPACE" in (tmp_path / "log").read_text())
         assert json.loads(_run("faults", "list", *ports).stdout)["id"] == "throttle"
