@@ -280,6 +280,23 @@ def test_every_status_of_job_and_steps_leaves_as_an_event(lab: Lab) -> None:
     assert {event["data"]["runType"] for event in step} == {"azureml.StepRun"}
 
 
+def test_a_nested_pipeline_publishes_its_own_events(lab: Lab) -> None:
+    spec = {"type": "pipeline", "jobs": {"w": node(writer(lab), {"text": "x"})}}
+    lab.emulator.store.put("components", "nest", "1", {"properties": {"componentSpec": spec}})
+    job = unique("nested-events")
+    assert lab.run(job, lab.pipeline({"below": node(lab.id("components", "nest"), type="pipeline")}))["status"] == "Completed"
+    below = lab.steps(job)["below"]
+    events = lab.topic.of_run(below["runId"], last="RunCompleted")
+    assert [event["data"].get("runStatus") for event in events] == ["NotStarted", "Running", "Completed", None]
+    assert {event["data"]["runType"] for event in events} == {"azureml.PipelineRun"}
+    step = lab.topic.of_run(lab.steps(below["runId"])["below.w"]["runId"], last="RunCompleted")
+    assert {event["data"]["runType"] for event in step} == {"azureml.StepRun"}
+    assert step[0]["data"]["runProperties"]["azureml.pipelinerunid"] == below["runId"]
+    root = lab.topic.of_run(job, last="RunCompleted")
+    ends = [lab.topic.events.index(each[-1]) for each in (step, events, root)]
+    assert ends == sorted(ends), "the inner ones end first"
+
+
 def test_a_failed_job_publishes_no_run_completed(lab: Lab) -> None:
     broken = lab.component("broken3", "raise SystemExit(1)")
     job = unique("failed-events")
@@ -351,7 +368,9 @@ def test_a_submission_that_cannot_run_is_refused_and_says_why(lab: Lab) -> None:
     assert "is not a binding" in pipeline(write, {"text": "${{parent.input.x}}"})
     assert "input 'data' is of type uri_folder, but a literal was given" in pipeline(read, {"data": "x"})
     assert "is not bound to an output of the pipeline" in pipeline(write, {"text": "x"}, {"out": "${{parent.outputs.o}}"})
-    assert "501 Step 's' is of type 'sweep'" in pipeline(write, {"text": "x"}, type="sweep")
+    # The SDK sends these of its private features only; spark and automl: test_job_wishes.py.
+    for kind in ("if_else", "do_while", "parallel_for", "import", "data_transfer"):
+        assert f"501 Step 's' is of type '{kind}'" in pipeline(write, {"text": "x"}, type=kind)
     assert "501" in refused(lab, {"jobType": "AutoML"})
     assert "at least one step" in refused(lab, lab.pipeline({}))
 
