@@ -48,24 +48,41 @@ def snapshot(emulator: Emulator, code_id: str) -> dict[str, bytes]:
     }
 
 
-def test_additional_includes_land_in_the_snapshot_with_the_code(
+def test_additional_includes_land_in_the_snapshot_that_a_job_runs(
     ml_client: MLClient, emulator: Emulator, component_name: Name, tmp_path: Path
 ) -> None:
     shared = tmp_path / "shared"
     (shared / "deep").mkdir(parents=True)
-    for file, text in (("shared/a.py", "A"), ("shared/deep/b.py", "B"), ("one.py", "ONE"), ("ignored.txt", "no")):
+    for file, text in (("shared/deep/b.py", "B"), ("one.py", "ONE = 1"), ("ignored.txt", "no")):
         (tmp_path / file).write_text(text)
     (shared / "c.tmp").write_text("no")
     (shared / ".amlignore").write_text("*.tmp\n")
-    component = load(tmp_path / "mine", name=component_name("inc"), version="1", additional_includes=["../shared", "../one.py"])
+    (shared / "a.py").write_text("A = 'from the folder'\n")
+    (tmp_path / "mine").mkdir()
+    component = load(
+        tmp_path / "mine",
+        name=component_name("inc"),
+        version="1",
+        additional_includes=["../shared", "../one.py"],
+        command="python -c 'import run, one, shared.a; assert shared.a.A'",
+    )
     made: Any = ml_client.components.create_or_update(component)
     files = snapshot(emulator, made.code)
     assert {path: text for path, text in files.items() if not path.endswith(".amlignore")} == {
         "run.py": b"print('run')\n",
-        "shared/a.py": b"A",
+        "shared/a.py": b"A = 'from the folder'\n",
         "shared/deep/b.py": b"B",
-        "one.py": b"ONE",
+        "one.py": b"ONE = 1",
     }
+
+    def pipeline():  # type: ignore[no-untyped-def]
+        made()
+
+    job = dsl.pipeline(pipeline, default_compute="serverless")()
+    job.name = made.name
+    ml_client.jobs.create_or_update(job)
+    assert emulator.jobs.wait(job.name, 60)
+    assert emulator.jobs.runs.get(job.name)["status"] == "Completed"
 
 
 def test_code_is_uploaded_once_for_the_same_content_and_without_what_is_ignored(

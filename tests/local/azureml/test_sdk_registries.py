@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.ai.ml import MLClient
+from azure.ai.ml import Input, MLClient, Output, command, dsl
 from azure.ai.ml.entities import BuildContext, Data, Environment, Model, Registry
 from azure.ai.ml.entities._registry.registry_support_classes import RegistryRegionDetails
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -123,3 +123,48 @@ def test_curated_environments_have_short_names_in_the_workspace(ml_client: MLCli
     assert ml_client.environments.get(short, version="7").version == "7"
     with pytest.raises(HttpResponseError, match="AzureML-mine"):
         ml_client.environments.create_or_update(Environment(name="AzureML-mine", version="1", image="python:3.11"))
+
+
+def test_a_job_of_the_workspace_runs_what_is_in_registries(
+    ml_client: MLClient, registry_client: MLClient, emulator: Emulator, name: Name, tmp_path: Path
+) -> None:
+    shared, folder = name("shared").replace("-", "_"), tmp_path / "src"
+    folder.mkdir()
+    (folder / "run.py").write_text("import sys, shutil; shutil.copy(sys.argv[1], sys.argv[2] + '/copy.txt')\n")
+    (tmp_path / "in.txt").write_text(shared)
+    registry_client.data.create_or_update(Data(name=shared, version="1", path=str(tmp_path / "in.txt"), type="uri_file"))
+    registry_client.components.create_or_update(
+        command(
+            name=shared,
+            version="1",
+            code=str(folder),
+            environment="azureml://registries/azureml/environments/sklearn-1.5/labels/latest",
+            command="python run.py ${{inputs.data}} ${{outputs.out}}",
+            inputs={"data": Input(type="uri_file")},
+            outputs={"out": Output(type="uri_folder")},
+        ).component
+    )
+    assert [one.version for one in registry_client.components.list(shared)] == ["1"]
+    component = registry_client.components.get(shared, label="latest")
+    assert component.id == f"azureml://registries/shared-things/components/{shared}/versions/1"
+
+    def pipeline():  # type: ignore[no-untyped-def]
+        step = component(data=Input(type="uri_file", path=f"azureml://registries/shared-things/data/{shared}/versions/1"))
+        return {"out": step.outputs.out}
+
+    job = dsl.pipeline(pipeline, name=shared, default_compute="serverless")()
+    job.name = shared
+    ml_client.jobs.create_or_update(job)
+    plain = command(
+        name=f"{shared}-short",
+        code=str(folder),
+        command="python run.py run.py ${{outputs.out}}",
+        environment="AzureML-sklearn-1.5-ubuntu20.04-py38-cpu@latest",
+        outputs={"out": Output(type="uri_folder")},
+    )
+    ml_client.jobs.create_or_update(plain)
+    for job_name in (shared, f"{shared}-short"):
+        assert emulator.jobs.wait(job_name, 60)
+        assert emulator.jobs.runs.get(job_name)["status"] == "Completed", emulator.jobs.runs.get(job_name)["error"]
+    copied = emulator.storage.resolve(f"azureml://jobs/{shared}/outputs/out")
+    assert emulator.storage.read(copied.container, f"{copied.path}/copy.txt") == shared.encode()
