@@ -23,7 +23,8 @@ GREET = """
 import os, sys
 from pathlib import Path
 def init():
-    print("init in", os.getpid(), sys.argv[1:])
+    from azureml_user.parallel_run import EntryScript
+    EntryScript().logger.info("init in %s %s", os.getpid(), sys.argv[1:])
 def run(mini_batch):
     for file in mini_batch:
         text, marker = Path(file).read_text(), Path(file + ".seen")

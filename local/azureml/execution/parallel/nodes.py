@@ -15,7 +15,7 @@ from local.azureml.execution.bindings import BindingError, check_command, refere
 from local.azureml.execution.commands import display_name
 from local.azureml.execution.parallel.plan import Model, Parallel
 from local.azureml.execution.plan import Data, FromStep, Lookup, Output, Step, Value
-from local.azureml.execution.values import duration, settle_inputs
+from local.azureml.execution.values import duration, is_optional, settle_inputs
 
 _SIZE = re.compile(r"(\d+)([kmg]b)?", re.IGNORECASE)
 _UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
@@ -62,7 +62,14 @@ def parallel_node(
         outputs=outputs,
         environment_variables={key: str(value) for key, value in variables.items() if value is not None},
         timeout=duration((node.get("limits") or {}).get("timeout")),
+        optional=frozenset(key for key, declaration in declared.items() if is_optional(declaration)),
+        warnings=_warnings(asked["resources"] or {}),
     )  # fmt: skip
+
+
+def _warnings(resources: Mapping[str, Any]) -> tuple[str, ...]:
+    nodes = resources.get("instance_count") or 1
+    return () if str(nodes) == "1" else (f"the workers of all {nodes} instances run on this machine, {_MAX_WORKERS} at most",)
 
 
 def _unset(field: str, value: Any) -> bool:

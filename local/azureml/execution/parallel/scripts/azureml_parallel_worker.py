@@ -77,12 +77,32 @@ def load(settings: dict[str, Any]) -> types.ModuleType:
     sys.argv = [path, *settings["arguments"]]
     sys.path[:] = list(dict.fromkeys([folder, code, *sys.path[1:]]))
     logging.basicConfig(level=settings["logging_level"], stream=sys.stdout)
+    _offer_entry_script()
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class EntryScript:
+    """What `azureml_user.parallel_run` offers on Azure: a logger whose lines stand in the step's log, and where outputs go."""
+
+    @property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger("azureml_user.parallel_run")
+
+    @property
+    def output_dir(self) -> str:
+        return os.environ.get("AZUREML_BI_OUTPUT_PATH", ".")
+
+
+def _offer_entry_script() -> None:
+    package, module = types.ModuleType("azureml_user"), types.ModuleType("azureml_user.parallel_run")
+    package.__dict__.update(__path__=[], parallel_run=module)
+    module.__dict__["EntryScript"] = EntryScript
+    sys.modules.update({"azureml_user": package, "azureml_user.parallel_run": module})
 
 
 def _run(script: types.ModuleType, task: dict[str, Any], scratch: str) -> tuple[int, int]:
