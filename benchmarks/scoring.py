@@ -152,7 +152,7 @@ def start_router(folder: Path, port: int, scoring: int) -> Child:
     table.save(folder / "table.json", {"endpoints": {"bench": endpoint}})
     certificates = ensure_certificates(folder / "certificates")
     arguments = ["--port", str(port), "--table", str(folder / "table.json"), "--counts", str(folder / "counts.sqlite")]
-    arguments += ["--certificate", str(certificates.certificate), "--key", str(certificates.key)]
+    arguments += ["--certificate", str(certificates.certificate), "--key", str(certificates.key), "--logs", str(folder / "logs")]
     command = [sys.executable, "-m", "local.azureml.serving.router", *arguments]
     return Child("router", command, log=folder / "router.log", env={**os.environ, SECRET_VARIABLE: "secret"})
 
