@@ -136,7 +136,7 @@ class BatchDeployments:
     def _version(self, kind: str, reference: Any) -> Body:
         if not reference:
             raise bad_request(f"The deployment names no version of {kind}.")
-        return self._emulator.jobs.look_up(kind, str(reference).removeprefix("azureml:"))
+        return self._emulator.jobs.look_up(kind, str(reference))
 
     def _shown(self, record: Record) -> dict[str, Any]:
         return resource(self._emulator, record, _path(record.name, record.version))
@@ -166,7 +166,7 @@ def check_settings(properties: Body) -> None:
         if str(properties[field]).lower() not in [choice.lower() for choice in choices]:
             raise bad_request(f"{field} must be one of {', '.join(choices)}, not {properties[field]!r}.")
     file = str(properties["outputFileName"])
-    if PurePosixPath(file).name != file:
+    if PurePosixPath(file).name != file or file.startswith("."):
         raise bad_request(f"outputFileName must be the name of a file, not '{file}'.")
     retries, most = properties["retrySettings"], duration(properties["retrySettings"]["timeout"])
     if type(retries["maxRetries"]) is not int or retries["maxRetries"] < 0 or most is None or most.total_seconds() < 1:

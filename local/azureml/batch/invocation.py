@@ -74,7 +74,7 @@ def _of_component(emulator: Emulator, configuration: Body, inputs: Body, outputs
     if changes := [key for key in (*_OVERRIDES, "compute") if asked.get(key) is not None]:
         raise bad_request(f"{', '.join(changes)} cannot be given to a deployment of a pipeline component.")
     identity = str(configuration["componentId"]["assetId"])
-    spec = emulator.jobs.look_up("components", identity.removeprefix("azureml:"))["componentSpec"]
+    spec = emulator.jobs.look_up("components", identity)["componentSpec"]
     values = {key: root_value(key, value, emulator.jobs.look_up) for key, value in inputs.items()}
     settled = settle_inputs(identity.rpartition("/components/")[2], spec.get("inputs") or {}, values)
     declared = spec.get("outputs") or {}

@@ -20,7 +20,7 @@ from local.azureml.execution.values import duration, is_optional, settle_inputs
 _SIZE = re.compile(r"(\d+)([kmg]b)?", re.IGNORECASE)
 _UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 _INPUT = re.compile(r"\$\{\{\s*inputs\.([A-Za-z_][\w-]*)\s*\}\}")
-_OUTPUT = re.compile(r"\$\{\{\s*outputs\.([A-Za-z_][\w-]*)\s*\}\}(?:/([^/]+))?")
+_OUTPUT = re.compile(r"\$\{\{\s*outputs\.([A-Za-z_][\w-]*)\s*\}\}(?:/([^/.][^/]*))?")
 _CUT_TYPES = ("uri_folder", "uri_file", "mltable")
 _LEVELS = ("DEBUG", "INFO", "WARNING")
 _MODEL_ID = re.compile(r".*/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)")
@@ -191,4 +191,4 @@ def _number(name: str, field: str, value: Any, default: int, least: int) -> int:
 
 
 def _reference(value: Any) -> str | None:
-    return str(value).removeprefix("azureml:") if value else None
+    return str(value) if value else None
