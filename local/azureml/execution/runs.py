@@ -62,7 +62,7 @@ class Runs:
         }
         self._store.put(KIND, run_id, "", run)
         if above is not None:
-            number = len(self._store.list(CHILDREN, above))
+            number = self._store.count(CHILDREN, above)
             self._store.put(CHILDREN, above, f"{number:05}", {"runId": run_id})
         self._publish(run)
         return run
