@@ -13,6 +13,7 @@ from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
 from local.azureml.execution.places import fill_datastore, with_default_place
 from local.azureml.execution.plan import Data, FromStep, Lookup, Nested, Output, Plan, Step, Value
+from local.azureml.execution.reuse import component_digest
 from local.azureml.execution.values import (
     DATA_TYPES,
     asset_name,
@@ -100,7 +101,8 @@ class _Pipeline:
                 found += self._below[name].steps(settle_inputs(path, spec.get("inputs") or {}, given), places)
             else:
                 kind = NODES[str(node.get("type", "command"))]
-                found.append(kind.build(path, self._with_variables(node), spec, given, places, self._lookup))
+                step = kind.build(path, self._with_variables(node), spec, given, places, self._lookup)
+                found.append(replace(step, component=component_digest(spec)))
         return found
 
     def nested(self) -> dict[str, Nested]:

@@ -13,6 +13,7 @@ from azure.core.exceptions import AzureError as StorageError
 from local.azureml.execution.kinds import RUNS
 from local.azureml.execution.nested import NestedRuns
 from local.azureml.execution.plan import Plan, Step, is_lost
+from local.azureml.execution.reuse import Reuse, ReusedStep, fingerprint
 from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
 from local.azureml.execution.step import StepRun, Workshop, artifact_uri, end_tracking
 from local.azureml.execution.tracking import JobTracking
@@ -46,6 +47,8 @@ class JobRun:
         )
         self._nested = NestedRuns(shop, plan.nested, nested_runs, plan.steps, folder)
         self._steps: dict[str, StepRun] = {}
+        self._reuse = Reuse(shop.emulator, shop.runs)
+        self._keys: dict[str, str | None] = {}
         self._step_runs = step_runs
         self._status: dict[str, str] = {}
         self._fell: list[str] = []
@@ -135,11 +138,18 @@ class JobRun:
         run = self._step_runs[name]
         asked = asked.without({key for key, value in asked.inputs.items() if is_lost(value, completed)})
         self._nested.step_starts(name)
-        runs_it = RUNS[type(asked.work)]
-        step = runs_it(self._shop, asked, run, self._folder, self._steps, self._tracked[run["runId"]])
+        step = self._step(asked, run)
         self._steps[name] = step
         self._note(f"step {name} starts ({run['runId']})")
         return self._rooms.submit(self._execute, step)
+
+    def _step(self, asked: Step, run: Run) -> StepRun:
+        """What runs the step, or stands for it: an earlier run that did the same."""
+        key = self._keys[asked.name] = fingerprint(asked, {name: step.origin for name, step in self._steps.items()})
+        arguments = (self._shop, asked, run, self._folder, self._steps, self._tracked[run["runId"]])
+        if key and not self._plan.force_rerun and (earlier := self._reuse.find(key)):
+            return ReusedStep(*arguments, stands=earlier)
+        return RUNS[type(asked.work)](*arguments)
 
     def _execute(self, step: StepRun) -> str:
         if self._canceled.is_set():
@@ -150,6 +160,8 @@ class JobRun:
     def _ended(self, name: str, status: str) -> None:
         self._status[name] = status
         self._note(f"step {name} ended: {status}")
+        if status == "Completed" and (key := self._keys[name]):
+            self._reuse.remember(key, self._steps[name])
         self._loose.append(self._afterwards.submit(self._steps[name].settle, status))
         if status == "Failed" or (status == "Canceled" and not self._canceled.is_set()):
             self._fell.append(name)

@@ -21,6 +21,8 @@ class Data:
     uri: str
     type: str
     mode: str
+    asset: str | None = None
+    """The id of the version that it is, when the job named one."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Step:
     """Inputs that it can do without."""
     warnings: tuple[str, ...] = ()
     """What was asked for and is not done here, for its log and its run document."""
+    component: str | None = None
+    """A digest of what its component is (reuse.py); None: no earlier run can stand for it."""
 
     @property
     def needs(self) -> set[str]:

@@ -86,6 +86,11 @@ class StepRun:
         return self.job_folder / "steps" / self.step.name
 
     @property
+    def origin(self) -> str:
+        """The id of the run that made its outputs."""
+        return str(self.run["runId"])
+
+    @property
     def log(self) -> Path:
         return self.folder / log_name(self.run)
 

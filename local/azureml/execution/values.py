@@ -84,7 +84,8 @@ def root_value(name: str, value: Any, lookup: Lookup) -> str | Data:
     uri = value.get("uri")
     if kind not in DATA_TYPES or not isinstance(uri, str) or not uri:
         raise bad_request(f"Input '{name}': type '{kind}' with uri {uri!r} is not supported.")
-    return Data(_resolved(name, kind, uri, lookup), kind, input_mode(value.get("mode")))
+    place = _resolved(name, kind, uri, lookup)
+    return Data(place, kind, input_mode(value.get("mode")), asset=uri if place != uri else None)
 
 
 def _resolved(name: str, kind: str, uri: str, lookup: Lookup) -> str:
