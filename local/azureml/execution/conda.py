@@ -28,7 +28,7 @@ _OTHER = {
     "tensorflow-cpu": "tensorflow", "dask-core": "dask", "py-opencv": "opencv-python-headless",
 }  # fmt: skip
 _PACKAGE = re.compile(r"(?:[\w.-]+::)?(?P<name>[A-Za-z0-9][\w.-]*)\s*(?P<rest>.*)")
-_VERSIONS = re.compile(r"[0-9A-Za-z.*+!,<>=~| -]*")
+_VERSIONS = re.compile(r"[0-9A-Za-z_.*+!,<>=~| -]*")
 _PYTHON = re.compile(r"(?:==?)?\s*(\d+\.\d+)(?:\.[\d*]+)*")
 
 
@@ -94,11 +94,11 @@ def _python(asked: str) -> str | None:
 
 
 def _requirement(name: str, versions: str) -> str:
-    """`numpy=1.26` is any 1.26.x in conda's language, `numpy==1.26.4` exactly that; a build string behind it is dropped."""
+    """`numpy=1.26` is any 1.26.x in conda's language, `numpy==1.26.4` exactly that, as `numpy=1.26.4=<build>` is."""
     package, versions = _OTHER.get(name, name), versions.strip()
     if versions.startswith("=") and not versions.startswith("=="):
-        version = versions[1:].split("=")[0].strip()
-        return f"{package}=={version.rstrip('.*')}.*"
+        version, build, _ = versions[1:].partition("=")
+        return f"{package}=={version.strip()}" if build else f"{package}=={version.strip().rstrip('.*')}.*"
     if versions.startswith("==") or not versions:
         return package + versions.replace(" ", "").rstrip("=")
     if versions[0].isdigit():  # `numpy 1.26.4`

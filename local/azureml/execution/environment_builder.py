@@ -24,6 +24,7 @@ class BuildError(RuntimeError):
     """The environment could not be made, listed or removed; the message says what to do."""
 
 
+_STDERR = 2
 Say = Callable[[str], None]
 
 
@@ -138,7 +139,7 @@ def _uv(arguments: list[str], base: Path, requirements: str) -> None:
     """Run uv where the conda file lies, so that relative paths in it mean what they mean there. Its progress goes to stderr."""
     command = [_uv_program(), *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
-    ended = subprocess.run(command, cwd=base, input=requirements, text=True, stdout=sys.stderr, env=environment, check=False)
+    ended = subprocess.run(command, cwd=base, input=requirements, text=True, stdout=_STDERR, env=environment, check=False)
     if ended.returncode != 0:
         raise BuildError(
             f"uv ended with {ended.returncode}; it says why above. Without a network only what is in its cache can be installed."
