@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from local.azureml.assets import AssetKind, Assets, Properties, refuse_path_change, require
 from local.azureml.call import Answer, Call, Route
@@ -34,6 +34,10 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("GET", version, codes.assets.get_version, "(code of components, jobs and deployments)"),
         Route("PUT", version, codes.assets.put_version, "(code of components, jobs and deployments)", difference),
         Route("POST", f"{version}/startPendingUpload", codes.start_pending_upload, "(code of components, jobs and deployments)"),
+        Route("GET", "/codes", codes.assets.list_names, "(REST only)", query=("listViewType", "$orderBy")),
+        Route("GET", "/codes/{name}", codes.assets.get_name, "(REST only)"),
+        Route("DELETE", "/codes/{name}", codes.assets.delete_name, "(REST only)", "a name goes with all of its versions"),
+        Route("DELETE", version, codes.assets.delete_version, "(REST only)", "its files stay in storage"),
     ]
 
 
@@ -55,18 +59,7 @@ class Codes:
 
     def start_pending_upload(self, call: Call) -> Answer:
         """A fresh container per upload: the SDK writes to the container's root."""
-        requested = (call.body or {}).get("pendingUploadType", _UPLOAD_TYPES[0])
-        if requested not in _UPLOAD_TYPES:
-            raise bad_request(
-                f"pendingUploadType must be one of {', '.join(_UPLOAD_TYPES)}, not '{requested}'.", "ValidationError"
-            )
-        upload = str(uuid.uuid4())
-        body: dict[str, Any] = {
-            "pendingUploadId": upload,
-            "pendingUploadType": requested,
-            "blobReferenceForConsumption": blob_reference(self._emulator, upload),
-        }
-        return Answer(body)
+        return Answer(pending_upload(self._emulator, call))
 
     def _remember_hash(self, name: str, version: str, body: Body) -> None:
         properties = body["properties"].get("properties") or {}
@@ -94,6 +87,16 @@ def code_kind(emulator: Emulator) -> AssetKind:
         refuse_change=refuse_path_change("codeUri"),
         answer_defaults={"isAnonymous": True, "isArchived": False, "tags": {}, "properties": {}},
     )
+
+
+def pending_upload(emulator: Emulator, call: Call) -> Body:
+    """A container of its own for one upload; 400 for a kind of place that Azure does not have."""
+    requested = (call.body or {}).get("pendingUploadType") or _UPLOAD_TYPES[0]
+    if requested not in _UPLOAD_TYPES:
+        raise bad_request(f"pendingUploadType must be one of {', '.join(_UPLOAD_TYPES)}, not '{requested}'.", "ValidationError")
+    upload = str(uuid.uuid4())
+    reference = blob_reference(emulator, upload)
+    return {"pendingUploadId": upload, "pendingUploadType": requested, "blobReferenceForConsumption": reference}
 
 
 def blob_reference(emulator: Emulator, container: str, permissions: str = "racwl") -> Body:

@@ -30,6 +30,7 @@ def routes(emulator: Emulator) -> list[Route]:
     table: list[tuple[str, str, Callable[[Call], Answer], str, str]] = [
         ("POST", f"{root}/import", own.share, "models.share, data.share, environments.share", "at once; files are copied"),
         ("PUT", f"{root}/tempdatarefs/{{name}}/versions/{{version}}", own.upload, f"(uploads {of_registry})", ""),
+        ("POST", f"{version}/startPendingUpload", own.start_pending_upload, "(REST only)", ""),
         (
             "POST",
             f"{root}/datarefs/{{name}}/versions/{{version}}",
@@ -47,7 +48,7 @@ def routes(emulator: Emulator) -> list[Route]:
             version,
             own.on(Assets.get_version),
             f"*.get(name, version) {of_registry}",
-            f"any name of an environment is there in `{curated.REGISTRY}`",
+            f"any name of an environment is there in `{curated.REGISTRY}`, whose lists are empty",
         ),
         ("PUT", version, own.on(Assets.put_version, writes=True), f"*.create_or_update {of_registry}", "at once"),
         ("DELETE", version, own.on(Assets.delete_version, writes=True), "(REST only)", ""),
@@ -79,6 +80,11 @@ class RegistryAssets:
         if assets.has(name, version):
             raise AzureError(409, "UserError", f"{kind}/{name}/versions/{version} exists already in this registry.")
         return Answer({"blobReferenceForConsumption": codes.blob_reference(self._emulator, str(uuid.uuid4()))})
+
+    def start_pending_upload(self, call: Call) -> Answer:
+        """As `upload`, under the name that the newer API has for it."""
+        self._assets(call, call.path_params["kind"], writes=True)
+        return Answer(codes.pending_upload(self._emulator, call))
 
     def read(self, call: Call) -> Answer:
         """Leave to read the container in which an asset's files are."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from azure.ai.ml import Input, MLClient, Output, command, dsl, load_component
@@ -86,7 +87,7 @@ def test_additional_includes_land_in_the_snapshot_that_a_job_runs(
 
 
 def test_code_is_uploaded_once_for_the_same_content_and_without_what_is_ignored(
-    ml_client: MLClient, emulator: Emulator, component_name: Name, tmp_path: Path
+    ml_client: MLClient, http: httpx.Client, emulator: Emulator, component_name: Name, tmp_path: Path
 ) -> None:
     unique = component_name("code")
 
@@ -100,6 +101,8 @@ def test_code_is_uploaded_once_for_the_same_content_and_without_what_is_ignored(
 
     first, again, other = make("a", unique), make("b", unique), make("c", f"{unique} changed")
     assert first == again != other
+    assert http.delete(f"/codes/{other.split('/codes/')[1]}").status_code == 200
+    assert make("d", f"{unique} changed") != other
     assert set(snapshot(emulator, first)) - {".amlignore"} == {"run.py", "more.py"}
 
 

@@ -139,7 +139,7 @@ def test_a_list_refuses_options_that_it_does_not_understand(http: httpx.Client, 
     assert word in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("segment", ["data", "environments", "components", "models"])
+@pytest.mark.parametrize("segment", ["data", "environments", "components", "models", "codes"])
 def test_versions_and_names_are_deleted_once_and_then_not_found(
     http: httpx.Client, emulator: Emulator, name: Name, segment: str
 ) -> None:

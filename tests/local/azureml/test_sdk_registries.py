@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from azure.ai.ml import Input, MLClient, Output, command, dsl
 from azure.ai.ml.entities import BuildContext, Data, Environment, Model, Registry
 from azure.ai.ml.entities._registry.registry_support_classes import RegistryRegionDetails
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
+from azure.storage.blob import ContainerClient
 
 from local.azureml.emulator import Emulator
 
@@ -66,6 +68,12 @@ def test_a_registrys_model_is_uploaded_listed_labelled_and_never_moved(
     assert read.id == f"azureml://registries/shared-things/models/{asset}/versions/2"
     assert emulator.storage.read(*emulator.storage.resolve(f"{read.path}/model.txt")) == (tmp_path / "model.txt").read_bytes()
     assert [one.version for one in registry_client.models.list(asset)] == ["2", "1"]
+    registry_client.models.archive(asset, version="2")
+    assert [one.version for one in registry_client.models.list(asset)] == ["1"]
+    registry_client.models.restore(asset, version="2")
+    assert registry_client.models.get(asset, label="latest").version == "2"
+    with pytest.raises(HttpResponseError, match="create a new version"):
+        registry_client.models.create_or_update(Model(name=asset, version="2", path="azureml://jobs/j/outputs/m"))
     assert asset in [one.name for one in registry_client.models.list()]
 
 
@@ -83,6 +91,9 @@ def test_a_registrys_data_and_environments_are_created_and_read(
         registry_client.environments.create_or_update(Environment(name=environment, image=image))
     assert registry_client.environments.get(environment, label="latest").image == "python:3.12"
     assert [one.version for one in registry_client.environments.list(environment)] == ["2", "1"]
+    context = Environment(name=environment, version="built", build=BuildContext(path=str(tmp_path), dockerfile_path="a.csv"))
+    built = registry_client.environments.create_or_update(context).build
+    assert emulator.storage.read(*emulator.storage.resolve(f"{built.path}a.csv")) == (tmp_path / "a.csv").read_bytes()
 
 
 def test_a_version_of_the_workspace_is_shared_with_its_files_once(
@@ -168,3 +179,33 @@ def test_a_job_of_the_workspace_runs_what_is_in_registries(
         assert emulator.jobs.runs.get(job_name)["status"] == "Completed", emulator.jobs.runs.get(job_name)["error"]
     copied = emulator.storage.resolve(f"azureml://jobs/{shared}/outputs/out")
     assert emulator.storage.read(copied.container, f"{copied.path}/copy.txt") == shared.encode()
+
+
+def test_a_registry_gives_leave_to_write_to_a_place_of_its_own_and_to_read_an_assets_files(
+    emulator: Emulator, stranger: httpx.Client, registry: str, name: Name
+) -> None:
+    asset, token = name("asset"), emulator.tokens.issue("https://ml.azure.local")[0]
+    group = emulator.workspace_id.split("/providers/")[0]
+    root = f"/mferp/managementfrontend{group}/providers/Microsoft.MachineLearningServices/registries/{registry}"
+    asset_id, headers = f"azureml://registries/{registry}/models/{asset}/versions/1", {"Authorization": f"Bearer {token}"}
+    started = stranger.post(f"{root}/models/{asset}/versions/1/startPendingUpload", json={}, headers=headers).json()
+    place = started["blobReferenceForConsumption"]
+    with ContainerClient.from_container_url(place["credential"]["sasUri"]) as container:
+        container.upload_blob("m.txt", b"weights")
+    body = {"properties": {"modelUri": f"{place['blobUri']}/m.txt", "modelType": "custom_model"}}
+    assert stranger.put(f"{root}/models/{asset}/versions/1", json=body, headers=headers).status_code == 201
+    taken = stranger.put(f"{root}/tempdatarefs/{asset}/versions/1", json={"assetId": asset_id}, headers=headers)
+    assert taken.status_code == 409
+
+    def read(uri: str) -> httpx.Response:
+        return stranger.post(f"{root}/datarefs/{asset}/versions/1", json={"assetId": asset_id, "blobUri": uri}, headers=headers)
+
+    sas = read(body["properties"]["modelUri"]).json()["blobReferenceForConsumption"]["credential"]["sasUri"]
+    with ContainerClient.from_container_url(sas) as container:
+        assert container.download_blob("m.txt").readall() == b"weights"
+        with pytest.raises(HttpResponseError):
+            container.upload_blob("other.txt", b"")
+    assert read("https://elsewhere/m.txt").status_code == 400
+    assert stranger.get(f"{root}/models/{asset}").status_code == 401
+    assert stranger.get(f"{root}/indexes/{asset}", headers=headers).status_code == 501
+    assert stranger.get(f"{root}/models/none", headers=headers).status_code == 404
