@@ -99,7 +99,8 @@ def test_every_file_is_worked_on_once_and_the_rows_keep_the_order_of_the_input(d
     texts = {f"{number:02}.txt": "fine" for number in range(11)}
     result = drive(texts, mini_batch_size=2)
     assert (result.code, result.rows) == (0, list(texts))
-    assert result.log.count("init in") == result.log.count("shutdown in") == 2
+    # Two workers, of which one may be so late that there is nothing left for it to do.
+    assert 1 <= result.log.count("shutdown in") <= result.log.count("init in") <= 2
     assert "['--hello', 'you']" in result.log
     assert result.outcome == {"mini_batches": 6, "failed": [], "failed_items": 0, "message": ""}
 
@@ -155,6 +156,14 @@ def test_a_script_that_cannot_begin_fails_the_step(drive: Drive, script: str, wh
 def test_a_result_that_is_no_list_counts_as_failed(drive: Drive) -> None:
     result = drive({"a.txt": "fine"}, "def run(batch): return 7", mini_batch_error_threshold=0)
     assert "run() must return a list, a tuple, an array or a pandas DataFrame or Series, not int" in result.outcome["message"]
+
+
+def test_a_result_may_be_a_tuple_or_an_array_and_run_may_ask_which_mini_batch_it_has(drive: Drive) -> None:
+    script = (
+        "import array\ndef run(batch, context):\n    n = context.minibatch_index\n    return (n,) if n else array.array('i', [7])"
+    )
+    result = drive({"a.txt": "", "b.txt": ""}, script)
+    assert (result.code, result.rows) == (0, ["7", "1"])
 
 
 def test_an_input_without_files_fails_the_step(drive: Drive) -> None:

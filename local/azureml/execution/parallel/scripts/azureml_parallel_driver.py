@@ -156,7 +156,8 @@ class Driver:
         worker.answers.close()
         if worker.batch is not None:
             self.attempt_failed(worker.batch, why)
-        self.workers.append(self.start())
+        if self.waiting:
+            self.workers.append(self.start())
 
     def attempt_failed(self, batch: MiniBatch, error: str) -> None:
         batch.errors.append(error)
@@ -188,9 +189,11 @@ class Driver:
         return "\n".join([*shown, *([f"... and {more} more"] if more > 0 else [])])
 
     def shut_down(self) -> None:
-        """Let the workers call shutdown() and end; then put the rows together."""
+        """Let the workers call shutdown() and end; then put the rows together. Who is still in init() comes too late."""
         for worker in self.workers:
             worker.tasks.close()
+            if not worker.ready:
+                os.kill(worker.pid, signal.SIGKILL)
         limit = time.monotonic() + SHUTDOWN_SECONDS
         for worker in list(self.workers):
             if ending(worker, seconds=limit - time.monotonic()) is None:
