@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+SINGLE = re.compile(r"\$\{\{[^{}]*\}\}")
+"""A text that is one expression and nothing else."""
 _NAME = r"[A-Za-z_][\w-]*"
 _PARENT_INPUT = re.compile(rf"parent\.inputs\.({_NAME}(?:\.{_NAME})*)")
 _PARENT_OUTPUT = re.compile(rf"parent\.outputs\.({_NAME})")
@@ -64,6 +66,17 @@ def parse_binding(text: object) -> Binding | None:
     if match := _PARENT_OUTPUT.fullmatch(expression):
         return ParentOutput(match.group(1))
     raise BindingError(f"{text!r} is not a binding: expected parent.inputs.x, parent.jobs.s.outputs.y or parent.outputs.z")
+
+
+def fill_literals(text: str, inputs: Mapping[str, object]) -> str:
+    """`text` with `${{parent.inputs.x}}` replaced where x is a literal; what cannot be replaced stays, and is no binding then."""
+
+    def value(match: re.Match[str]) -> str:
+        name = _PARENT_INPUT.fullmatch(match.group(1))
+        found = inputs.get(name.group(1)) if name else None
+        return found if isinstance(found, str) else match.group(0)
+
+    return _EXPRESSION.sub(value, text)
 
 
 def referenced_inputs(command: str) -> set[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from local.azureml.errors import AzureError, bad_request
-from local.azureml.execution.bindings import BindingError, ParentInput, ParentOutput, StepOutput, parse_binding
+from local.azureml.execution.bindings import SINGLE, ParentInput, ParentOutput, StepOutput, fill_literals
 from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
 from local.azureml.execution.places import fill_datastore, with_default_place
@@ -173,18 +173,15 @@ class _Pipeline:
         return {**node, "environment_variables": {key: self._variable(value) for key, value in variables.items()}}
 
     def _variable(self, value: Any) -> Any:
-        try:
-            binding = parse_binding(value)
-        except BindingError:
-            return value  # whoever builds the step knows what to say of it
-        bound = self._inputs.get(binding.name) if isinstance(binding, ParentInput) else None
-        return bound if isinstance(bound, str) else value
+        """What is no literal input of the pipeline stays: whoever builds the step knows what to say of it."""
+        return fill_literals(value, self._inputs) if isinstance(value, str) else value
 
     def _input(self, step: str, name: str, value: Any) -> Value | None:
         """None for a binding to an input of the pipeline that was given no value."""
         where = f"Step '{self._name(step)}', input '{name}'"
         declared = (self._specs[step].get("inputs") or {}).get(name) or {}
         mode = (value.get("mode") if isinstance(value, Mapping) else None) or declared.get("mode")
+        value = self._joined(value)
         binding = binding_of(where, value)
         if binding is None:
             asked = {"mode": declared.get("mode"), **value} if isinstance(value, Mapping) else value
@@ -197,6 +194,14 @@ class _Pipeline:
                 raise bad_request(f"{where}: there is no output '{binding.name}' of a step '{binding.step}'.")
             return FromStep(*self.source(binding.step, binding.name), input_mode(mode))
         raise bad_request(f"{where} cannot be bound to an output of the job.")
+
+    def _joined(self, value: Any) -> Any:
+        """Text with literal inputs of the pipeline in it, as `${{parent.inputs.a}}_${{parent.inputs.b}}`, put together."""
+        text = value.get("value") if isinstance(value, Mapping) else value
+        if not isinstance(text, str) or SINGLE.fullmatch(text.strip()):
+            return value
+        joined = fill_literals(text, self._inputs)
+        return {**value, "value": joined} if isinstance(value, Mapping) else joined
 
     def _node_outputs(self, path: str, spec: Mapping[str, Any], node: Mapping[str, Any]) -> dict[str, Output]:
         declared, given = spec.get("outputs") or {}, node.get("outputs") or {}

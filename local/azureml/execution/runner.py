@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import computes
-from local.azureml.errors import not_found
+from local.azureml.errors import not_found, not_supported
 from local.azureml.execution.environments import EnvironmentMissing, default_interpreter, interpreters
 from local.azureml.execution.graph import plan_job
 from local.azureml.execution.job import JobRun
@@ -88,9 +88,12 @@ class JobRunner:
         thread.start()
 
     def cancel(self, name: str) -> None:
-        """Begin to cancel; without effect on a job that has ended. 404 when there is none."""
-        if self.runs.get(name)["status"] in TERMINAL:
+        """Begin to cancel; without effect on a job that has ended. 404 when there is none, 501 for a part of a job."""
+        run = self.runs.get(name)
+        if run["status"] in TERMINAL:
             return
+        if run["parentRunId"] is not None:
+            raise not_supported(f"cancelling a part of a job; cancel the job '{run['rootRunId']}'")
         with self._lock:
             running = self._jobs.get(name)
         if running is not None:

@@ -56,7 +56,7 @@ class Topic:
         """The events of a run, once the one with the status `last` (or the type, for RunCompleted) is among them."""
 
         def mine() -> list[dict[str, Any]]:
-            return [event for event in self.events if event["data"]["runId"] == run_id]
+            return [event for event in self.events if event["data"].get("runId") == run_id]
 
         def complete() -> bool:
             return any(last in (event["data"].get("runStatus"), event["eventType"].rpartition(".")[2]) for event in mine())

@@ -297,6 +297,20 @@ def test_a_nested_pipeline_publishes_its_own_events(lab: Lab) -> None:
     assert ends == sorted(ends), "the inner ones end first"
 
 
+def test_a_model_that_a_job_registers_raises_model_registered_before_the_job_ends(lab: Lab) -> None:
+    command = "python run.py x ${{outputs.out}}"
+    model = lab.component("modeller", WRITE, command=command, outputs={"out": {"type": "custom_model"}})
+    made, name = node(model), unique("model")
+    made["outputs"] = {"out": {"job_output_type": "custom_model", "name": name}}
+    job = unique("registers")
+    assert lab.run(job, lab.pipeline({"s": made}))["status"] == "Completed"
+    ended = lab.topic.of_run(job, last="RunCompleted")[-1]
+    registered = [event for event in lab.topic.events if event["subject"] == f"models/{name}:1"]
+    assert [event["eventType"] for event in registered] == ["Microsoft.MachineLearningServices.ModelRegistered"]
+    assert registered[0]["data"].keys() == {"ModelName", "ModelVersion", "ModelTags", "ModelProperties"}
+    assert lab.topic.events.index(registered[0]) < lab.topic.events.index(ended)
+
+
 def test_a_failed_job_publishes_no_run_completed(lab: Lab) -> None:
     broken = lab.component("broken3", "raise SystemExit(1)")
     job = unique("failed-events")

@@ -128,7 +128,7 @@ def test_a_pipeline_component_is_registered_used_as_a_node_and_submitted_by_itse
             "join": {
                 "type": "command",
                 "component": "./join/component.yaml",
-                "inputs": {"word": "${{parent.inputs.word}}"},
+                "inputs": {"word": "it_is_${{parent.inputs.word}}"},
                 "outputs": {"out": "${{parent.outputs.made}}"},
             },
             "inline": {
@@ -165,11 +165,11 @@ def test_a_pipeline_component_is_registered_used_as_a_node_and_submitted_by_itse
     for name in (as_node, alone):
         assert until_ended(client, name).status == "Completed", emulator.store.get("runs", name)
     client.jobs.download(as_node, download_path=tmp_path, output_name="result")
-    assert (tmp_path / "named-outputs/result/x").read_text() == "by_default"
+    assert (tmp_path / "named-outputs/result/x").read_text() == "it_is_by_default"
     log = emulator.jobs.log_file(emulator.jobs.runs.get(child(client, as_node, "inner", "inline").name)).read_text()
     assert "said by_default\nand by_default" in log
     client.jobs.download(alone, download_path=tmp_path / "alone", output_name="made")
-    assert (tmp_path / "alone/named-outputs/made/x").read_text() == "itself"
+    assert (tmp_path / "alone/named-outputs/made/x").read_text() == "it_is_itself"
 
 
 def test_what_fails_below_fails_above_and_other_branches_go_on_when_the_job_says_so(
@@ -235,6 +235,7 @@ def test_a_step_does_without_an_optional_input_whose_step_failed_when_the_job_sa
 
 def test_a_cancelled_job_cancels_the_pipelines_below_it(client: "MLClient", join: Any, tmp_path: Path) -> None:
     from azure.ai.ml import dsl
+    from azure.core.exceptions import HttpResponseError
 
     wait = component(
         tmp_path, "wait", "import pathlib, sys, time\npathlib.Path(sys.argv[1]).touch()\ntime.sleep(300)",
@@ -252,6 +253,8 @@ def test_a_cancelled_job_cancels_the_pipelines_below_it(client: "MLClient", join
     name = submit(client, outer()).name
     wait_until(lambda: (tmp_path / "runs").exists(), within=60, what="the step's start")
     assert levels(client, name) == {"below": ("Running", {"wait": "Running"})}
+    with pytest.raises(HttpResponseError, match=f"cancelling a part of a job; cancel the job '{name}'"):
+        client.jobs.begin_cancel(child(client, name, "below").name)
     client.jobs.begin_cancel(name).result()
     assert until_ended(client, name).status == "Canceled"
     assert levels(client, name) == {"below": ("Canceled", {"wait": "Canceled"})}
