@@ -198,18 +198,3 @@ def test_a_sweep_in_a_pipeline_hands_its_best_output_on(client: MLClient, tmp_pa
     rate = client.jobs.get(best.name).tags["hyperparameters"].removeprefix('{"rate":').removesuffix("}")
     client.jobs.download(name, download_path=tmp_path / "out", output_name="copy")
     assert (tmp_path / "out/named-outputs/copy/model.txt").read_text() == f"rate {rate}"
-
-
-def test_a_trial_that_takes_too_long_is_cancelled_and_a_sweep_too(client: MLClient, tmp_path: Path) -> None:
-    space = {"type": "choice", "values": [0.6, 0.1]}
-    for folder, limits, status in (
-        (tmp_path / "trial", {"trial_timeout": 1}, "Completed"),
-        (tmp_path / "whole", {"timeout": 1}, "Failed"),
-    ):
-        folder.mkdir()
-        limits = {"max_total_trials": 2, "max_concurrent_trials": 2, **limits}
-        name = submit(client, tuning(folder, "slow", space, "grid", limits)).name
-        assert until_ended(client, name).status == status
-        tune = next(step for step in client.jobs.list(parent_job_name=name) if step.display_name == "tune")
-        assert tune.status == ("Completed" if status == "Completed" else "Canceled")
-        assert {trial.status for trial in client.jobs.list(parent_job_name=tune.name)} == {"Completed", "Canceled"}

@@ -121,11 +121,7 @@ class SweepRun(StepRun):
         return len(self.trials) > before
 
     def _look_after(self, running: list[Trial], watch: Watch | None) -> None:
-        """End trials that took too long, and those that the policy gives up."""
-        limit = self.sweep.limits.trial_timeout
-        for trial in running:
-            if limit is not None and time.monotonic() - trial.begun > limit.total_seconds():
-                self._end(trial, f"it ran longer than trial_timeout, {limit}")
+        """End the trials that the policy gives up."""
         if watch is None:
             return
         for trial in running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -28,8 +27,6 @@ class Trial:
     settings: Settings
     step: StepRun
     thread: threading.Thread | None = None
-    begun: float = field(default_factory=time.monotonic)
-    """On the monotonic clock."""
     values: list[float] = field(default_factory=list)
     status: str | None = None
     stopped: str = ""
@@ -91,7 +88,7 @@ def _step(sweep: StepRun, number: int, settings: Settings) -> Step:
         },
         outputs={name: Output(output.type) for name, output in sweep.step.outputs.items()},
         environment_variables=sweep.step.environment_variables,
-        timeout=None,
+        timeout=work.limits.trial_timeout,
     )
 
 
