@@ -6,13 +6,15 @@ import re
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
 import orjson
 
 from local.azureml.description.newer import ANY_CASE, FIELDS, MEMBERS, VALUES, Field, Member, Schema
 from local.azureml.errors import AzureError, bad_request
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 _FACTS = Path(__file__).with_name("facts.json")
 _URI = "urn:azureml-description"
@@ -42,6 +44,8 @@ class Description:
             return
         if body is None:
             raise bad_request("A non-empty request body is required.", "InvalidRequestContent")
+        if self._validator(operation["body"]).is_valid(body):  # the copy below costs more than the check
+            return
         problems = self._problems(operation["body"], without_nulls(body))
         if problems:
             raise _refusal(problems)
@@ -77,6 +81,8 @@ class Description:
 
     @cached_property
     def _registry(self) -> jsonschema_rs.Registry:
+        import jsonschema_rs
+
         document = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": self._facts["$defs"]}
         return jsonschema_rs.Registry([(_URI, document)])
 
@@ -89,6 +95,8 @@ class Description:
         return list(found.values())
 
     def _validator(self, schema: Schema) -> jsonschema_rs.Draft202012Validator:
+        import jsonschema_rs
+
         key = str(schema)
         with self._lock:
             if key not in self._validators:
