@@ -6,7 +6,7 @@ Routes of Azure Resource Manager only; the description covers no other.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local.azureml.call import Answer, Call, Route
 from local.azureml.description.check import Description
@@ -39,9 +39,13 @@ class Checks:
         if route.auth != "arm":
             return
         self._refuse_query(route, call)
-        operation = self._description.operation(route.method, self.template(route))
+        self.refuse_body(route.method, self.template(route), call.body)
+
+    def refuse_body(self, method: str, path: str, body: Any) -> None:
+        """400 for a body that Azure would refuse; `path` as the description writes it, with any names in braces."""
+        operation = self._description.operation(method, path)
         if operation is not None:
-            self._description.refuse_body(operation, call.body)
+            self._description.refuse_body(operation, body)
 
     def answer(self, route: Route, answer: Answer) -> None:
         """Remember what deviates; errors have a shape of their own and are not looked at."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 _URI_FIELD = {"models": "modelUri", "data": "dataUri"}
+_DESCRIBED = (
+    "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/registries/{registry}"
+)
+_OPTIONS = frozenset({"api-version", "listviewtype", "$orderby", "$top", "$skip", "count", "tags", "$tags"})
 _SHARED = ("models", "data", "environments")
 
 
@@ -68,7 +72,9 @@ class RegistryAssets:
         """The handler that does the operation on the assets that the call names."""
 
         def handle(call: Call) -> Answer:
-            return operation(self._assets(call, call.path_params["kind"], writes=writes), call)
+            assets = self._assets(call, call.path_params["kind"], writes=writes)
+            self._refuse_ignored(call)
+            return operation(assets, call)
 
         return handle
 
@@ -111,6 +117,15 @@ class RegistryAssets:
         body = {"properties": self._copied(kind, found.properties)}
         assets.put_version(Call("PUT", call.path, {"name": name, "version": version}, body=body))
         return Answer()
+
+    def _refuse_ignored(self, call: Call) -> None:
+        """As checks.py does for the workspace: what nobody would honour is refused by its name."""
+        if ignored := sorted(option for option in call.query if option.lower() not in _OPTIONS):
+            raise not_supported(f"the query option {', '.join(ignored)} of {call.method} {call.path}")
+        if call.method == "PUT":
+            version = "/versions/{version}" if "version" in call.path_params else ""
+            path = f"{_DESCRIBED}/{call.path_params['kind'].lower()}/{{name}}{version}"
+            self._emulator.checks.refuse_body(call.method, path, call.body)
 
     def _copied(self, kind: str, properties: dict[str, Any]) -> dict[str, Any]:
         """The properties with the files they point to in a container of the registry."""

@@ -206,6 +206,12 @@ def test_a_registry_gives_leave_to_write_to_a_place_of_its_own_and_to_read_an_as
         with pytest.raises(HttpResponseError):
             container.upload_blob("other.txt", b"")
     assert read("https://elsewhere/m.txt").status_code == 400
+    unknown = stranger.put(
+        f"{root}/models/{asset}/versions/2", json={"properties": {"modelUri": "x", "speed": 1}}, headers=headers
+    )
+    assert (unknown.status_code, "speed" in unknown.text) == (400, True)
+    ignored = stranger.get(f"{root}/models", params={"stage": "live"}, headers=headers)
+    assert (ignored.status_code, "stage" in ignored.text) == (501, True)
     assert stranger.get(f"{root}/models/{asset}").status_code == 401
     assert stranger.get(f"{root}/indexes/{asset}", headers=headers).status_code == 501
     assert stranger.get(f"{root}/models/none", headers=headers).status_code == 404
