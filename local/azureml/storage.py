@@ -154,6 +154,9 @@ class EmulatorStorage:
         )
 
     def _job_output(self, job: str, output: str) -> str:
+        run = self._emulator.store.get("runs", job) or {}
+        if made := run.get("outputs", {}).get(output):  # where it really is: a reused step's is with the run that it reuses
+            return str(made)
         body = self._emulator.store.get("jobs", job)
         declared = ((body or {}).get("properties", {}).get("outputs") or {}).get(output) or {}
         return str(declared.get("uri") or self.output_uri(job, output))

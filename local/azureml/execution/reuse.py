@@ -125,10 +125,9 @@ class ReusedStep(StepRun):
 
     stands: Earlier = field(kw_only=True)
 
-    def execute(self) -> str:
-        """Completed at once, with the earlier run's outputs."""
-        if self.canceled.is_set():
-            return super().execute()
+    def _execute(self, run_id: str) -> None:
+        """Done at once, with the earlier run's outputs; they are registered again when they have names."""
+        self._stop_if_canceled()
         earlier = self.stands.run
         told = {
             "azureml.isreused": "true",
@@ -136,9 +135,9 @@ class ReusedStep(StepRun):
             "azureml.reusedpipelinerunid": earlier["rootRunId"],
         }
         self._note(f"reused from {earlier['runId']} of {earlier['rootRunId']}: this step started no process")
-        self.shop.runs.change(self.run["runId"], {"outputs": dict(earlier["outputs"]), "properties": told})
-        self.shop.runs.set_status(self.run["runId"], "Completed", startTimeUtc=self.run["createdUtc"])
-        return "Completed"
+        self._register(earlier["outputs"])
+        again = {"outputs": dict(earlier["outputs"]), "properties": told, "startTimeUtc": self.run["createdUtc"]}
+        self.shop.runs.change(run_id, again)
 
     @property
     def origin(self) -> str:
