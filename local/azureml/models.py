@@ -110,7 +110,8 @@ class Models(Assets):
             if is_new:
                 self._emulator.artifacts.bring(found)
             uri = self._emulator.storage.datastore_uri(found.place)
-            properties = {"jobName": found.run, **properties, "modelUri": uri}
+            origin = {"jobName": found.job} if found.job else {}
+            properties = {**origin, **properties, "modelUri": uri}
         if is_new and properties.get("modelType") == MLFLOW_MODEL:
             properties = {**properties, "flavors": flavors_of(self._emulator.storage, uri) or properties.get("flavors") or {}}
         return properties

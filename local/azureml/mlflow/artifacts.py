@@ -51,9 +51,10 @@ class TrackedRun(NamedTuple):
 class RunArtifact:
     """A file or a folder of a run. `source`: its path on the mlflow server, None when the workspace has it already."""
 
-    run: str
     source: str | None
     place: Location
+    job: str | None = None
+    """The job or the step that it is of; None for a run outside of the workspace's jobs."""
     mlflow_run: str | None = None
     model_id: str | None = None
 
@@ -124,15 +125,15 @@ class RunArtifacts:
     def _of_run(self, name: str, path: str) -> RunArtifact:
         run = self.run(name)
         azure_run = run.name if run else name
-        place = Location(DATASTORES[STORE], f"ExperimentRun/dcid.{azure_run}/{path}")
+        place, job = Location(DATASTORES[STORE], f"ExperimentRun/dcid.{azure_run}/{path}"), self._job(azure_run)
         if run is not None:
             source = f"{self._served(run.artifact_uri)}/{path}"
             if self._files(source):
-                return RunArtifact(azure_run, source, place, run.id)
+                return RunArtifact(source, place, job, run.id)
             if (model_id := self._named_model(run, path)) is not None:
                 return self._logged_model(model_id)
         if self._storage.list(*place):
-            return RunArtifact(azure_run, None, place, run.id if run else None)
+            return RunArtifact(None, place, job, run.id if run else None)
         raise not_found(f"Run '{name}' has no artifact '{path}'.")
 
     def _named_model(self, run: TrackedRun, name: str) -> str | None:
@@ -160,7 +161,10 @@ class RunArtifacts:
         source = self._served(info["artifact_uri"])
         if not self._files(source):
             raise not_found(f"The logged model '{model_id}' has no files.")
-        return RunArtifact(owner, source, Location(DATASTORES[STORE], place), run.id if run else None, model_id)
+        return RunArtifact(source, Location(DATASTORES[STORE], place), self._job(owner), run.id if run else None, model_id)
+
+    def _job(self, run: str) -> str | None:
+        return run if self._store.record(RUNS, run) else None
 
     def _served(self, artifact_uri: str) -> str:
         """The path on the mlflow server; 501 for artifacts that are somewhere else."""

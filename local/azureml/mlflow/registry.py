@@ -242,7 +242,8 @@ class Registry:
         artifacts = self._emulator.artifacts
         found = artifacts.find_source(source, run_id or None)
         uri = self._emulator.storage.datastore_uri(artifacts.bring(found))
-        return {"modelUri": uri, "jobName": found.run, "properties": describe(found, source)}
+        origin = {"jobName": found.job} if found.job else {}
+        return {"modelUri": uri, **origin, "properties": describe(found, source)}
 
     def _tag(self, kind: str, record: Record, asked: Parameters) -> Json:
         key, value = asked.text("key"), asked.optional("value")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 import pytest
+from azure.ai.ml import Output
 from azure.ai.ml.entities import Environment, Model
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
@@ -38,6 +39,7 @@ with mlflow.start_run() as run:
     mlflow.sklearn.log_model(model, name="model", registered_model_name=name, **plain)
     mlflow.register_model(f"runs:/{run.info.run_id}/model", name, tags={"by": "runs"})
     mlflow.sklearn.save_model(model, "plain", **plain)
+    mlflow.sklearn.save_model(model, sys.argv[2], **plain)
     mlflow.log_artifacts("plain", "plain")
     mlflow.register_model(f"runs:/{run.info.run_id}/plain", name)
     mlflow.log_metric("auc", 0.5)
@@ -61,7 +63,7 @@ except mlflow.exceptions.MlflowException as error:
 print(json.dumps({
     "versions": {one.version: [one.run_id, one.source] for one in versions},
     "names": [one.name for one in client.search_registered_models()],
-    "loaded": [loaded(f"models:/{name}/{one}") for one in ("1", "3", "4", "latest")] + [loaded(f"models:/{name}@champion")],
+    "loaded": [loaded(f"models:/{name}/{one}") for one in ("1", "3", "4", "5", "latest")] + [loaded(f"models:/{name}@champion")],
     "run": run.info.run_id, "auc": run.data.metrics["auc"], "seen": mlflow.get_run(run.info.run_id).data.tags["seen"],
     "of run": loaded(f"runs:/{job}/plain"),
     "again": mlflow.register_model(f"models:/{name}/1", name).version,
@@ -86,11 +88,11 @@ def run_job(
     """Runs a script with arguments as a command job to its good end: the job's name and its log."""
     from azure.ai.ml import command
 
-    def run(script: str, *arguments: str) -> tuple[str, str]:
+    def run(script: str, *arguments: str, **outputs: Output) -> tuple[str, str]:
         source = tmp_path_factory.mktemp("code")
         (source / "run.py").write_text(script)
         plain = Environment(name="mlflow-plain", version="1", image="python:3.11")
-        job = command(code=str(source), command=" ".join(["python run.py", *arguments]), environment=plain)
+        job = command(code=str(source), command=" ".join(["python run.py", *arguments]), environment=plain, outputs=outputs)
         job.name = unique("mlflow")
         ml_client.jobs.create_or_update(job)
         assert emulator.jobs.wait(job.name, 120)
@@ -104,7 +106,7 @@ def run_job(
 @pytest.fixture(scope="module")
 def logged(run_job: Run) -> Logged:
     name = unique("logged")
-    job, log = run_job(JOB, name)
+    job, log = run_job(JOB, name, "${{outputs.kept}}", kept=Output(type="mlflow_model"))
     return Logged(name, job, log.split("RUN ")[1].split()[0])
 
 
@@ -161,16 +163,19 @@ def test_the_mlflow_client_finds_and_loads_models_whichever_way_they_came(
     tracking = ml_client.workspaces.get().mlflow_tracking_uri
     assert tracking == emulator.settings.mlflow_url
     assert ml_client.jobs.get(logged.job).services["Tracking"].endpoint == tracking
+    output = f"azureml://jobs/{logged.job}/outputs/kept"
+    fifth = ml_client.models.create_or_update(Model(name=logged.model, path=output, type="mlflow_model"))
+    assert (fifth.version, set(fifth.flavors)) == ("5", {"python_function", "sklearn"})
     # As a job, because its process is forked from one that has imported mlflow already; the client would be the same outside.
     _, log = run_job(CLIENT, logged.model, logged.job)
     seen = json.loads(next(line for line in log.splitlines() if line.startswith("{")))
-    assert {version: found[0] for version, found in seen["versions"].items()} == {**dict.fromkeys("123", logged.run), "4": None}
+    assert {version: found[0] for version, found in seen["versions"].items()} == {**dict.fromkeys("1235", logged.run), "4": None}
     assert logged.model in seen["names"]
-    assert seen["loaded"] == [[1, 1]] * 5
+    assert seen["loaded"] == [[1, 1]] * 6
     assert seen["of run"] == [1, 1]
     assert (seen["run"], seen["auc"], seen["seen"]) == (logged.run, 0.5, "by name")
-    assert (seen["again"], seen["renamed"]) == ("5", "NOT_IMPLEMENTED")
-    assert ml_client.models.get(logged.model, "5").path == ml_client.models.get(logged.model, "1").path
+    assert (seen["again"], seen["renamed"]) == ("6", "NOT_IMPLEMENTED")
+    assert ml_client.models.get(logged.model, "6").path == ml_client.models.get(logged.model, "1").path
 
 
 @pytest.fixture
