@@ -235,6 +235,8 @@ def test_one_file_is_scored_where_the_invocation_says_and_a_summary_has_no_rows(
     appended = batch.invoke("rows", inputs={"one": file}, outputs={"score": place})
     summary = batch.invoke("summary", input=file, params_override=[{"mini_batch_size": 4}])
     assert until_ended(client, appended.name).status == until_ended(client, summary.name).status == "Completed"
+    again = batch.invoke("rows", inputs={"one": file}, outputs={"score": place})
+    assert "the output file 'chosen/mine.csv' exists already" in batch.failure(again.name)
     client.jobs.download(appended.name, output_name="score", download_path=batch.folder / "one")
     assert [found.read_text() for found in (batch.folder / "one").rglob("*.csv")] == ["7 21.0 a.csv\n"]
     client.jobs.download(summary.name, output_name="score", download_path=batch.folder / "summary")

@@ -66,6 +66,7 @@ class ParallelRun(StepRun):
         script = code / work.entry_script if work.entry_script else MLFLOW_SCRIPT
         if not script.is_file():
             raise StepFailedError(f"The code of step '{self.step.name}' has no file '{work.entry_script}'.")
+        self._refuse_existing()
         self._scratch.mkdir()
         arguments = shlex.split(render_command(work.program_arguments, self.inputs, self.outputs))
         predefined = self._predefined(arguments)
@@ -134,6 +135,16 @@ class ParallelRun(StepRun):
             return None
         output, file = self.work.append_row_to
         return str(self.output_path(output) / file) if file else str(self.output_path(output))
+
+    def _refuse_existing(self) -> None:
+        """Batch deployments do not write over a file, says Azure ML's manual: the invocation has to choose another place."""
+        if self.work.model is None or self.work.append_row_to is None:
+            return
+        output, file = self.work.append_row_to
+        location = self.shop.emulator.storage.resolve(self.destination(output))
+        path = f"{location.path}/{file}" if file else location.path
+        if path in self.shop.emulator.storage.list(location.container, path):
+            raise StepFailedError(f"Step '{self.step.name}': the output file '{path}' exists already.")
 
     def _own_variables(self) -> dict[str, str]:
         variables = {}
