@@ -112,7 +112,10 @@ class OnlineEndpoints:
         return Answer(status=202, headers=start(None, lambda: None, kind="online endpoint keys", resource=_path(name)))
 
     def token(self, call: Call) -> Answer:
-        """A token for an endpoint with aml_token authentication; one is current at a time, until half of its life is over."""
+        """A token for an endpoint with aml_token authentication: the same one until half of its life is over, then another.
+
+        The one before it is good until its own end.
+        """
         record = self._record(call.path_params["endpoint"])
         if record.body["properties"]["authMode"] != "AMLToken":
             raise bad_request(f"Endpoint '{record.name}' does not use token authentication; list its keys instead.")
@@ -121,7 +124,8 @@ class OnlineEndpoints:
         def renewed(keys: Body) -> Body:
             if keys.get("token_expires_at", 0) - now > TOKEN_SECONDS / 2:
                 return keys
-            return {**keys, "token": secrets.token_urlsafe(48), "token_expires_at": now + TOKEN_SECONDS}
+            before = {f"previous_{name}": keys[name] for name in ("token", "token_expires_at") if name in keys}
+            return {**keys, **before, "token": secrets.token_urlsafe(48), "token_expires_at": now + TOKEN_SECONDS}
 
         keys = self._store.update(KEYS, record.name, "", renewed)
         serving_of(self._emulator).publish()

@@ -16,7 +16,7 @@ ENDPOINTS = "onlineEndpoints"
 DEPLOYMENTS = "onlineDeployments"
 """endpoint, deployment -> the ARM body."""
 KEYS = "onlineEndpointKeys"
-"""endpoint -> primaryKey, secondaryKey, token, token_expires_at. Never part of an ARM body."""
+"""endpoint -> primaryKey, secondaryKey, token, token_expires_at, and the token before that. Never part of an ARM body."""
 SPECS = "scoringSpecs"
 """endpoint, deployment -> ScoringSpec as JSON: what runs, and is started again after a restart."""
 
@@ -58,7 +58,8 @@ def _credentials(keys: Body, auth_mode: str) -> list[dict[str, Any]]:
         return [{"value": keys[name]} for name in ("primaryKey", "secondaryKey") if name in keys]
     if auth_mode == "AADToken":
         return []
-    return [{"value": keys["token"], "expires_at": keys["token_expires_at"]}] if "token" in keys else []
+    tokens = [(keys[f"{which}token"], keys[f"{which}token_expires_at"]) for which in ("", "previous_") if f"{which}token" in keys]
+    return [{"value": value, "expires_at": expires} for value, expires in tokens]
 
 
 def fail_interrupted(store: Store) -> None:

@@ -41,14 +41,15 @@ class RequestLog:
         self.add = self._pending.append
 
     def flush(self) -> None:
-        """Write what was added since; a deployment whose folder is gone has no log any more."""
+        """Write what was added since."""
         if not self._pending:
             return
-        files: dict[Path, list[bytes]] = {}
+        logs: dict[tuple[str, str], list[bytes]] = {}
         for line in self._pending:
-            files.setdefault(log_file(self._folder, line.endpoint, line.deployment), []).append(_json(line))
+            logs.setdefault((line.endpoint, line.deployment), []).append(_json(line))
         self._pending.clear()
-        for file, lines in files.items():
+        for key, lines in logs.items():
+            file = log_file(self._folder, *key)
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("ab") as log:
                 log.write(b"".join(lines))

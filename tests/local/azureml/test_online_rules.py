@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -266,6 +267,17 @@ def test_two_instances_are_two_workers(online: Workspace) -> None:
     assert online.finished(online.http.delete(path))["status"] == "Succeeded"
 
 
+def test_a_curated_environment_of_the_registry_serves_with_the_default_one(online: Workspace) -> None:
+    curated = {"environmentId": "azureml://registries/azureml/environments/minimal-py311-inference/versions/3"}
+    assert online.deploy("line", "curated", version="3", **curated)["status"] == "Succeeded"
+    assert online.score("line", deployment="curated").json()["y"] == 3
+    path = "/onlineEndpoints/line/deployments/curated"
+    log = online.http.post(f"{path}/getLogs", json={"tail": 9, "containerType": "StorageInitializer"}).json()["content"]
+    assert "the inference server is borrowed from the serving environment" in log
+    assert online.http.post(f"{path}/getLogs", json={"containerType": "Sidecar"}).status_code == 400
+    assert online.finished(online.http.delete(path))["status"] == "Succeeded"
+
+
 def test_what_needs_no_new_process_gets_none(online: Workspace) -> None:
     path = "/onlineEndpoints/line/deployments/blue"
     before = serving_of(online.emulator).pid("line", "blue")
@@ -273,10 +285,14 @@ def test_what_needs_no_new_process_gets_none(online: Workspace) -> None:
     patched = online.http.patch(path, json={"tags": {"team": "risk"}})
     assert patched.json()["properties"]["provisioningState"] == "Updating"
     assert online.finished(patched)["status"] == "Succeeded"
-    more = {"environmentVariables": {"TAG": "b"}, "requestSettings": {"maxConcurrentRequestsPerInstance": 9}}
+    scale = {"scaleType": "TargetUtilization", "minInstances": 1, "maxInstances": 3}
+    limits = {"requestSettings": {"maxConcurrentRequestsPerInstance": 9}, "scaleSettings": scale}
+    more = {"environmentVariables": {"TAG": "b"}, **limits}
     assert online.deploy("line", "blue", version="2", **more)["status"] == "Succeeded"
     assert serving_of(online.emulator).pid("line", "blue") == before
-    assert online.properties(path)["requestSettings"]["maxConcurrentRequestsPerInstance"] == 9
+    shown = online.properties(path)
+    assert shown["requestSettings"]["maxConcurrentRequestsPerInstance"] == 9
+    assert shown["scaleSettings"] == {**scale, "pollingInterval": "PT1S", "targetUtilizationPercentage": 70}
     assert online.deploy("line", "blue", version="2", environmentVariables={"TAG": "c"})["status"] == "Succeeded"
     assert serving_of(online.emulator).pid("line", "blue") != before
     assert online.score("line").json()["tag"] == "c"
@@ -373,6 +389,14 @@ def test_a_token_opens_an_endpoint_with_token_authentication(online: Workspace) 
     assert online.endpoint("tokens", authMode="AMLToken")["status"] == "Succeeded"
     token = online.http.post("/onlineEndpoints/tokens/token").raise_for_status().json()
     assert token["tokenType"] == "Bearer"
+    assert online.http.post("/onlineEndpoints/tokens/token").json()["accessToken"] == token["accessToken"]
+    # Most of its life is over: a new one is given, and the old one is good for the rest.
+    soon = {"token_expires_at": time.time() + 600}
+    online.emulator.store.update("onlineEndpointKeys", "tokens", "", lambda keys: {**keys, **soon})
+    fresh = online.http.post("/onlineEndpoints/tokens/token").json()
+    assert fresh["accessToken"] != token["accessToken"]
+    assert fresh["refreshAfterTimeUtc"] < fresh["expiryTimeUtc"]
+    assert online.score("tokens", key=fresh["accessToken"]).status_code == 404
     # 404: let in, but there is no deployment to route to.
     assert online.score("tokens", key=token["accessToken"]).status_code == 404
     assert online.score("tokens", key="no token").status_code == 401

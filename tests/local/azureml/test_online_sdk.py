@@ -159,7 +159,8 @@ def test_a_deployment_is_scaled_by_an_update(line: Line) -> None:
     green = line.client.online_deployments.get("green", ENDPOINT)
     green.instance_count = 2
     line.client.online_deployments.begin_create_or_update(green).result()
-    assert line.client.online_deployments.get("green", ENDPOINT).instance_count == 2
+    scaled = line.client.online_deployments.get("green", ENDPOINT)
+    assert (scaled.instance_count, scaled.scale_settings.type, scaled.instance_type) == (2, "default", "Standard_DS3_v2")
     assert line.score("green").json()["y"] == 30
 
 
@@ -168,3 +169,16 @@ def test_a_key_is_regenerated(line: Line) -> None:
     line.client.online_endpoints.begin_regenerate_keys(ENDPOINT, key_type="secondary").result()
     after = line.client.online_endpoints.get_keys(ENDPOINT)
     assert (after.primary_key, after.secondary_key != before.secondary_key) == (before.primary_key, True)
+
+
+def test_an_endpoint_with_tokens_is_opened_by_one(line: Line) -> None:
+    endpoints = line.client.online_endpoints
+    endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="sdk-tokens", auth_mode="aml_token")).result()
+    token = endpoints.get_keys("sdk-tokens")
+    assert token.expiry_time_utc > token.refresh_after_time_utc
+    url = endpoints.get("sdk-tokens").scoring_uri
+    # 404: let in, but there is no deployment to route to.
+    for value, status in ((token.access_token, 404), ("another", 401)):
+        answer = httpx.post(url, json={}, headers={"Authorization": f"Bearer {value}"}, verify=trust(line.emulator))
+        assert answer.status_code == status
+    endpoints.begin_delete("sdk-tokens")
