@@ -40,7 +40,7 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "of a newer version of the API, which the SDK asks for",
     ),
     Deviation(
-        "POST /listKeys", ": unknown field 'userStorageArmId' .*", "the newer name of userStorageResourceId, which the SDK reads"
+        "POST /listKeys", "/: unknown field 'userStorageArmId' .*", "the newer name of userStorageResourceId, which the SDK reads"
     ),
 )
 

@@ -146,7 +146,8 @@ def test_versions_and_names_are_deleted_once_and_then_not_found(
     asset = name("asset")
     for version in ("1", "2", "3"):
         emulator.store.put(segment, asset, version, {"properties": {"isArchived": False}})
-    emulator.store.put(f"{segment}.containers", asset, "", {"properties": {"isArchived": False}})
+    typed = {"dataType": "uri_file"} if segment == "data" else {}
+    emulator.store.put(f"{segment}.containers", asset, "", {"properties": {"isArchived": False, **typed}})
     path = f"/{segment}/{asset}"
     assert [http.delete(f"{path}/versions/3").status_code for _ in range(2)] == [200, 204]
     assert http.get(f"{path}/versions/3").status_code == 404
