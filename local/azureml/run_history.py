@@ -9,14 +9,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found, not_supported
-from local.azureml.execution.runs import Run, log_name
+from local.azureml.execution.runs import CHILDREN, Run, log_name
 from local.azureml.operations import LOCATION
+from local.azureml.queries import Query
+from local.azureml.store import Record
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
+_CHILDREN = 1000
+"""In a page: the most trials that a sweep can have, for azure-ai-ml reads no second page of children."""
 _CHANGEABLE = frozenset({"tags", "properties", "displayName", "description", "hidden"})
 _OUTPUT_ASSET = re.compile(r"azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/1")
 
@@ -29,6 +34,14 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("GET", f"{root}/runs/{{run}}", history.get, "jobs.get (of a step)", auth="data"),
         Route("GET", f"{root}/runs/{{run}}/children", history.children, "jobs.list(parent_job_name=)", auth="data"),
         Route("GET", f"{root}/runs/{{run}}/details", history.details, "jobs.stream", auth="data"),
+        Route(
+            "GET",
+            f"{root}/runs/{{run}}/serviceinstances/{{node}}",
+            history.service_instances,
+            "jobs.show_services",
+            "always none: processes of jobs offer no ssh, JupyterLab and the like",
+            auth="data",
+        ),
         Route("POST", f"{root}/rundata", history.run_data, "jobs.download", auth="data"),
         Route(
             "PATCH",
@@ -56,7 +69,17 @@ class _History:
 
     def children(self, call: Call) -> Answer:
         run = self._runner.runs.get(call.path_params["run"])
-        return Answer({"value": [self._shown(child) for child in self._runner.runs.children(run["runId"])]})
+        below = Query(CHILDREN, name=run["runId"], newest_first=False)
+
+        def shown(child: Record) -> dict[str, Any]:
+            return self._shown(self._runner.runs.get(child.body["runId"]))
+
+        return arm.stored_page(self._emulator, call, below, shown, size=_CHILDREN)
+
+    def service_instances(self, call: Call) -> Answer:
+        """Of a run there are none: ssh and the like are not offered."""
+        self._runner.runs.get(call.path_params["run"])
+        return Answer({"instances": {}})
 
     def details(self, call: Call) -> Answer:
         run = self._runner.runs.get(call.path_params["run"])
