@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import shutil
 import threading
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,15 @@ from local.azureml.errors import AzureError
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """An input in mode rw_mount: what it was, the step's copy of it, and the place that it stands for."""
+
+    source: Path
+    given: Path
+    uri: str
 
 
 class Materials:
@@ -32,6 +43,16 @@ class Materials:
     def data(self, uri: str, job: Path, mode: str, private: Path) -> Path:
         """The file or folder that `uri` names; shared by the job's steps when it is only read, else a copy in `private`."""
         return give(self._fetch(uri, job / "data"), mode, private)
+
+    def write_back(self, mounted: Mounted) -> None:
+        """Bring to storage what a step changed in a writable mount. Only this does: what the job holds for others stays."""
+        location = self._storage.resolve(mounted.uri)
+        before, after = _files(mounted.source), _files(mounted.given)
+        for name, file in after.items():
+            if name not in before or not filecmp.cmp(before[name], file, shallow=False):
+                self._storage.upload_folder(file, location.container, _below(location.path, name))
+        for name in before.keys() - after.keys():
+            self._storage.container(location.container).delete_blob(_below(location.path, name))
 
     def _fetch(self, uri: str, folder: Path) -> Path:
         key = hashlib.sha256(uri.encode()).hexdigest()[:16]
@@ -81,6 +102,17 @@ def make_read_only(path: Path) -> None:
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             file.chmod(0o444)
+
+
+def _below(path: str, name: str) -> str:
+    return "/".join(part for part in (path, name) if part)
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """By the path below `root`; "" when that is a file."""
+    if root.is_file():
+        return {"": root}
+    return {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
 
 
 def _content(kept: Path) -> Path:

@@ -16,7 +16,7 @@ from azure.core.exceptions import AzureError as StorageError
 from local.azureml.errors import AzureError
 from local.azureml.execution.bindings import LocalPath, render_command
 from local.azureml.execution.environments import EnvironmentMissing, choose
-from local.azureml.execution.materials import Materials, give, make_read_only
+from local.azureml.execution.materials import Materials, Mounted, give, make_read_only
 from local.azureml.execution.places import fill_names
 from local.azureml.execution.plan import Command, Data, FromStep, Output, Step
 from local.azureml.execution.process_environment import common_environment, run_environment, script_of
@@ -79,6 +79,7 @@ class StepRun:
     inputs: dict[str, str | LocalPath] = field(default_factory=dict)
     outputs: dict[str, str | LocalPath] = field(default_factory=dict)
     """What the command's expressions stand for, once the step prepares."""
+    _mounted: list[Mounted] = field(default_factory=list)
     _running: Running | None = None
 
     @property
@@ -137,7 +138,11 @@ class StepRun:
         self._warn()
         self.inputs = {name: self._input(name, value) for name, value in self.step.inputs.items()}
         self.outputs = {name: self._new_output(name) for name in self.step.outputs}
-        self._produce(run_id)
+        try:
+            self._produce(run_id)
+        finally:  # a mount is written to as the step writes, whatever becomes of the step
+            for mounted in self._mounted:
+                self.shop.materials.write_back(mounted)
         self.shop.runs.set_status(run_id, "Finalizing")
         outputs = {name: self._upload(name, output) for name, output in self.step.outputs.items()}
         self._register(outputs)
@@ -186,18 +191,17 @@ class StepRun:
     def _input(self, name: str, value: str | Data | FromStep) -> str | LocalPath:
         if isinstance(value, str):
             return value
-        private = self.folder / "inputs" / name
-        if isinstance(value, Data):
-            if value.mode == "direct":
-                return value.uri
-            return LocalPath(str(self.shop.materials.data(value.uri, self.job_folder, value.mode, private)))
-        source = self.earlier[value.step]
+        uri = value.uri if isinstance(value, Data) else self.earlier[value.step].destination(value.output)
         if value.mode == "direct":
-            return source.destination(value.output)
-        if source.step.outputs[value.output].mode == "direct":  # it is in storage only
-            written = source.destination(value.output)
-            return LocalPath(str(self.shop.materials.data(written, self.job_folder, value.mode, private)))
-        return LocalPath(str(give(source.output_path(value.output), value.mode, private)))
+            return uri
+        if isinstance(value, Data) or self.earlier[value.step].step.outputs[value.output].mode == "direct":
+            source = self.shop.materials.data(uri, self.job_folder, "ro_mount", self.folder)
+        else:
+            source = self.earlier[value.step].output_path(value.output)
+        given = give(source, value.mode, self.folder / "inputs" / name)
+        if value.mode == "rw_mount":
+            self._mounted.append(Mounted(source, given, uri))
+        return LocalPath(str(given))
 
     def _new_output(self, name: str) -> str | LocalPath:
         if self.step.outputs[name].mode == "direct":

@@ -57,8 +57,16 @@ def test_inputs_in_every_form_are_there_for_a_command(client: MLClient, tmp_path
     blob = f"{emulator.storage.container_url('azureml-blobstore')}/mine/{made}/o/x"
     given = {
         "asset": (Input(type="uri_folder", path=f"azureml:{asset}:1"), "cat {}/x", "in folder/x"),
-        "latest": (Input(type="uri_folder", path=f"{asset}@latest", mode="download"), "touch {0}/y; ls {0}", "MLTable"),
-        "writable": (Input(type="uri_folder", path=folder.path, mode="rw_mount"), "echo changed > {0}/x; cat {0}/x", "changed"),
+        "latest": (
+            Input(type="uri_folder", path=f"{asset}@latest", mode="download"),
+            "touch {0}/y; echo $(ls {0})",
+            "MLTable x y",
+        ),
+        "writable": (
+            Input(type="uri_folder", path=folder.path, mode="rw_mount"),
+            "echo changed > {0}/x; touch {0}/new; cat {0}/x",
+            "changed",
+        ),
         "local": (Input(type="uri_file", path=str(tmp_path / "file.txt")), "cat {}", "in file.txt"),
         "job": (Input(type="uri_folder", path=f"azureml://jobs/{made}/outputs/o"), "cat {}/x", "produced"),
         "blob": (Input(type="uri_file", path=blob), "cat {}", "produced"),
@@ -82,9 +90,9 @@ def test_inputs_in_every_form_are_there_for_a_command(client: MLClient, tmp_path
         assert expected in said[name]
     assert {name: said[name] for name in literals} == {"text": "some words", "number": "0.5", "whole": "7", "flag": "True"}
     assert folder.path is not None
-    assert emulator.storage.read(*emulator.storage.resolve(f"{folder.path.rstrip('/')}/x")) == b"in folder/x", (
-        "copies are written to"
-    )
+    kept = emulator.storage.resolve(folder.path)
+    assert emulator.storage.read(kept.container, f"{kept.path}/x") == b"changed\n", "a writable mount is written through"
+    assert [name.rpartition("/")[2] for name in emulator.storage.list(*kept)] == ["MLTable", "new", "x"]
 
 
 @pytest.mark.parametrize("mode", ["eval_mount", "eval_download"])
