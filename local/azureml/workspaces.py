@@ -71,7 +71,9 @@ def routes(emulator: Emulator) -> list[Route]:
     collection = "/providers/Microsoft.MachineLearningServices/workspaces"
     subscription = f"//subscriptions/{emulator.settings.subscription_id}"
     group = f"{subscription}/resourceGroups/{emulator.settings.resource_group}"
-    difference = "one workspace, which cannot be created, changed or deleted; mlFlowTrackingUri is the local mlflow server"
+    difference = (
+        "one workspace, which cannot be created, changed or deleted; mlFlowTrackingUri is plain http (docs/reference/mlflow.md)"
+    )
     return [
         Route("GET", "", get, "workspaces.get", difference),
         Route("GET", group + collection, list_all, "workspaces.list()", query=("kind",)),
