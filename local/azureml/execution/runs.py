@@ -62,8 +62,9 @@ class Runs:
         }
         self._store.put(KIND, run_id, "", run)
         if above is not None:
-            number = self._store.count(CHILDREN, above)
-            self._store.put(CHILDREN, above, f"{number:05}", {"runId": run_id})
+            with self._store.transaction():  # of two that come at the same moment each has a number of its own
+                number = self._store.count(CHILDREN, above)
+                self._store.put(CHILDREN, above, f"{number:05}", {"runId": run_id})
         self._publish(run)
         return run
 
