@@ -31,7 +31,8 @@ def routes(emulator: Emulator) -> list[Route]:
             "/jobs/{name}",
             jobs.put,
             "jobs.create_or_update",
-            "pipelines of any depth; no control flow, automl, spark or data transfer nodes",
+            "pipelines of any depth; no control flow, automl, spark or data transfer nodes; parallel steps without "
+            "partition_keys, their tables (MLTable) with one read_delimited, read_json_lines or read_parquet",
         ),
         Route("GET", "/jobs/{name}", jobs.get, "jobs.get"),
         Route(

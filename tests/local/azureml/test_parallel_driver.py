@@ -172,14 +172,18 @@ def test_an_input_without_files_fails_the_step(drive: Drive) -> None:
     assert "has nothing in it" in result.outcome["message"]
 
 
-def test_a_driver_that_is_told_to_end_leaves_no_worker(settings: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_driver_that_is_ended_or_killed_leaves_no_worker(settings: Callable[..., Path], ending: signal.Signals) -> None:
     path = settings({f"{number}.txt": "hangs once" for number in range(3)})
     driver = subprocess.Popen([sys.executable, DRIVER, path], stdout=subprocess.DEVNULL, start_new_session=True)
     seen = path.parent / "data"
     wait_until(lambda: len(list(seen.glob("*.seen"))) == 2, what="two workers at work")
     workers = psutil.Process(driver.pid).children()
-    os.killpg(driver.pid, signal.SIGTERM)
-    assert driver.wait(10) == -signal.SIGTERM
+    if ending == signal.SIGTERM:
+        os.killpg(driver.pid, ending)  # as the emulator cancels a step
+    else:
+        driver.kill()
+    assert driver.wait(10) == -ending
     assert len(workers) == 2
     psutil.wait_procs(workers, timeout=10)
     assert not any(worker.is_running() for worker in workers)

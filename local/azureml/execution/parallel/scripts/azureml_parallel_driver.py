@@ -88,14 +88,14 @@ class Driver:
         answer_read, answer_write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        driver, pid = os.getpid(), os.fork()
         if pid == 0:
             for descriptor in (task_write, answer_read):
                 os.close(descriptor)
             for sibling in self.workers:
                 sibling.tasks.close()
                 sibling.answers.close()
-            work(os.fdopen(task_read, "rb"), os.fdopen(answer_write, "wb"), self.settings)
+            work(os.fdopen(task_read, "rb"), os.fdopen(answer_write, "wb"), {**self.settings, "driver": driver})
         os.close(task_read)
         os.close(answer_write)
         return Worker(pid, os.fdopen(task_write, "wb"), os.fdopen(answer_read, "rb"))

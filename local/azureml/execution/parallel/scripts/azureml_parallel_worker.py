@@ -7,6 +7,7 @@ that gets its name when it is whole: a worker that is killed leaves nothing whic
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib.util
 import inspect
 import json
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 else:
     from azureml_parallel_batches import read_rows
 
+_PR_SET_PDEATHSIG = 1
+
 
 def work(tasks: IO[bytes], answers: IO[bytes], settings: dict[str, Any]) -> NoReturn:
     """Serve until the driver closes the pipe; never returns."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _die_with(settings["driver"])
         _own_randomness()
         _serve(tasks, answers, settings)
         threading._shutdown()  # type: ignore[attr-defined]  # joins the script's threads, as the interpreter's end would
@@ -134,6 +138,14 @@ def rows_of(found: Any) -> tuple[int, str]:
 
 def _wants_context(function: Any) -> bool:
     return len(inspect.signature(function).parameters) > 1
+
+
+def _die_with(driver: int) -> None:
+    """A driver that is killed cannot end its workers; the kernel does it where it can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != driver:  # it was killed before the kernel knew
+        os._exit(1)
 
 
 def _own_randomness() -> None:
