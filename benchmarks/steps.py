@@ -68,7 +68,8 @@ def pipeline(running: Emulator, component: str) -> float:
     name = f"job-{uuid.uuid4().hex[:8]}"
     component_id = f"{running.workspace_id}/components/{component}/versions/1"
     nodes = {step: _node(component_id, after=STEPS[number - 1] if number else None) for number, step in enumerate(STEPS)}
-    properties = {"jobType": "Pipeline", "experimentName": "bench", "displayName": name, "jobs": nodes}
+    settings = {"force_rerun": True}  # otherwise nothing but the first would run
+    properties = {"jobType": "Pipeline", "experimentName": "bench", "displayName": name, "jobs": nodes, "settings": settings}
     put = next(route.handler for route in jobs.routes(running) if (route.method, route.path) == ("PUT", "/jobs/{name}"))
     put(Call("PUT", "", {"name": name}, body={"properties": properties}))
     return job_seconds(running, name)

@@ -78,6 +78,7 @@ def pipeline(running: Emulator, version: str) -> float:
     name = f"train-{uuid.uuid4().hex[:8]}"
     changes = {"name": name, "inputs.data.path": f"azureml:flights:{version}", "inputs.data_version": version}
     changes["inputs.data_account_url"] = running.settings.blob_url
+    changes["settings.force_rerun"] = "true"  # otherwise the steps of the first would be reused
     job = load_job(ROOT / "components/pipelines/train.yml", params_override=[{key: value} for key, value in changes.items()])
     ml_client().jobs.create_or_update(job)
     return job_seconds(running, name)
