@@ -47,7 +47,7 @@ def routes(emulator: Emulator) -> list[Route]:
             "PATCH",
             f"{root}/experiments/{{experiment}}/runs/{{run}}",
             history.change,
-            "jobs.update, jobs.archive, jobs.restore",
+            "jobs.archive, jobs.restore (tags: REST clients)",
             auth="data",
         ),
         Route("POST", resolve, history.resolve_outputs, "jobs.download", "outputs of jobs only", auth="data"),
