@@ -143,8 +143,8 @@ def test_deleting_what_is_not_there_is_no_error_and_a_cluster_cannot_be_detached
 @pytest.mark.parametrize(
     "job",
     [
-        {"jobType": "Command", "command": "true", "computeId": "WS/computes/nowhere"},
-        {"jobType": "Command", "command": "true", "computeId": "azureml:nowhere"},
+        {"jobType": "Command", "command": "true", "environmentId": "e", "computeId": "WS/computes/nowhere"},
+        {"jobType": "Command", "command": "true", "environmentId": "e", "computeId": "azureml:nowhere"},
         {"jobType": "Pipeline", "jobs": {"a": {"type": "command"}}, "settings": {"default_compute": "WS/computes/nowhere"}},
         {"jobType": "Pipeline", "jobs": {"a": {"type": "command", "computeId": "nowhere"}}},
     ],
