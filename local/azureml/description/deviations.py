@@ -25,11 +25,6 @@ DEVIATIONS: tuple[Deviation, ...] = (
         "a step is answered without properties: that is how the SDK knows that it has to ask the run history",
     ),
     Deviation(
-        "(GET|PUT) /codes/{name}/versions(/{version})?",
-        "(/value/0)?/properties/properties/hash_version: .* is not of types .*",
-        "kept as the SDK sent it, a number; Azure answers its text",
-    ),
-    Deviation(
         "(GET|PUT) /datastores(/{name})?",
         "(/value/[0-9]+)?/properties/credentials: The (secrets|clientId|tenantId) field is required.",
         "secrets are given by listSecrets alone, as in Azure; the description calls them required for a request's sake",
