@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from local.azureml.errors import AzureError, bad_request
-from local.azureml.execution.commands import build_step, display_name
+from local.azureml.execution.commands import build_step, display_name, unmet
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
 from local.azureml.execution.sweep.plan import LARGEST_CONCURRENT, LARGEST_TOTAL, Goal, Limits, Sampling, Sweep
 from local.azureml.execution.sweep.search_space import Distribution, read_search_space
@@ -46,6 +46,7 @@ def sweep_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:
         spec, given, outputs, lookup,
         shown=str(properties.get("displayName") or name),
         environment_variables=trial.get("environmentVariables") or {},
+        resources=trial.get("resources") or properties.get("resources") or {},
     )  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def sweep_node(
         spec, given, outputs, lookup,
         shown=display_name(name, node, spec),
         environment_variables=node.get("environment_variables") or {},
+        resources={**(spec.get("resources") or {}), **(node.get("resources") or {})},
     )  # fmt: skip
 
 
@@ -92,10 +94,9 @@ class _Asked:
         *,
         shown: str,
         environment_variables: Mapping[str, Any],
+        resources: Mapping[str, Any],
     ) -> Step:
         """The trial is checked as any command step is, with one setting of the space in the place of all."""
-        if spec.get("distribution"):
-            raise AzureError(501, "NotSupportedByEmulator", f"Step '{self._name}': the emulator runs no distributed steps.")
         if direct_outputs := sorted(key for key, output in outputs.items() if output.mode == "direct"):
             raise AzureError(
                 501, "NotSupportedByEmulator", f"Step '{self._name}': a sweep's outputs ({direct_outputs[0]}) cannot be direct."
@@ -115,6 +116,7 @@ class _Asked:
             {**given, **{f"search_space.{key}": value for key, value in one.items()}, **{key: one[key] for key in direct}},
             outputs, lookup,
             display_name=shown, environment_variables=environment_variables, timeout=None,
+            warnings=unmet(self._name, spec.get("distribution"), resources),
         )  # fmt: skip
         swept = {f"search_space.{key}" for key in one} | set(direct)
         work = Sweep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable
@@ -12,11 +13,13 @@ from typing import Any
 import orjson
 
 from local.azureml.execution.plan import Output, Step
-from local.azureml.execution.runs import COMMAND, Run
+from local.azureml.execution.runs import COMMAND, Run, failure
 from local.azureml.execution.step import StepRun, Tracked
 from local.azureml.execution.sweep.plan import Sweep
 from local.azureml.execution.sweep.sampling import Settings
 from local.azureml.execution.tracking import TrackingError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -61,14 +64,24 @@ def begin_trial(sweep: StepRun, number: int, settings: Settings, ended: Callable
             tracked.set_result(_track(sweep, run))
         except TrackingError as error:
             tracked.set_exception(error)
-        status = step.execute()
-        step.settle(status)
-        trial.status = status
+        trial.status = _executed(step)
         ended()
 
     trial.thread = threading.Thread(target=execute, name=f"trial-{run['runId']}", daemon=True)
     trial.thread.start()
     return trial
+
+
+def _executed(step: StepRun) -> str:
+    """The trial's final status, whatever happens: the sweep waits for it."""
+    try:
+        status = step.execute()
+        step.settle(status)
+    except Exception as error:  # noqa: BLE001 - the thread's last frame: logged, and told as the trial's error
+        _log.exception("trial %s", step.run["runId"])
+        step.shop.runs.set_status(step.run["runId"], "Failed", error=failure(f"The emulator failed: {error!r}", "ServiceError"))
+        return "Failed"
+    return status
 
 
 def _step(sweep: StepRun, number: int, settings: Settings) -> Step:
