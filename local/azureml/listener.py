@@ -23,9 +23,8 @@ class Listener:
             port=port,
             log_level="warning",
             access_log=False,
-            lifespan="off",
             timeout_graceful_shutdown=5,
-            **options,
+            **{"lifespan": "off", **options},
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)

@@ -27,7 +27,7 @@ class Server:
         ]
         if settings.mlflow_server is not None:
             port = urlsplit(settings.mlflow_url).port or 80
-            self._listeners.append(Listener(gateway_app(emulator), port, name="The MLflow gateway"))
+            self._listeners.append(Listener(gateway_app(emulator), port, name="The MLflow gateway", lifespan="on"))
 
     def start(self) -> None:
         """Open the emulator and listen. RuntimeError when a port cannot be had (its log line says why)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -47,15 +49,24 @@ class _Found(NamedTuple):
 
 
 def gateway_app(emulator: Emulator) -> Starlette:
-    """The ASGI application."""
+    """The ASGI application; its lifespan ends the connections to the mlflow server."""
     gateway = _Gateway(emulator)
-    return Starlette(routes=[Route("/{path:path}", gateway.endpoint, methods=_METHODS)])
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await gateway.close()
+
+    return Starlette(routes=[Route("/{path:path}", gateway.endpoint, methods=_METHODS)], lifespan=lifespan)
 
 
 class _Gateway:
     def __init__(self, emulator: Emulator) -> None:
         self._registry, self._files = Registry(emulator), ModelFiles(emulator)
         self._proxy, self._names = Proxy(emulator.settings.mlflow_server_url), RunNames(emulator)
+
+    async def close(self) -> None:
+        await self._proxy.close()
 
     async def endpoint(self, request: Request) -> Response:
         try:

@@ -30,6 +30,10 @@ class Proxy:
         self._url = url.rstrip("/")
         self._client: httpx.AsyncClient | None = None
 
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
     async def forward(self, request: Request, query: bytes, body: bytes | None) -> Response:
         """`query` and `body` replace the request's own; body None: the request's, as it comes. 502 when nobody answers."""
         try:

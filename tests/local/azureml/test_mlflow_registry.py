@@ -106,6 +106,18 @@ def test_a_model_of_the_sdk_is_a_registered_model_of_mlflow(
     assert httpx.put(f"{artifacts}/{root}/MLmodel", content=b"other").json()["error_code"] == "NOT_IMPLEMENTED"
 
 
+def test_a_model_that_is_one_file_lies_in_a_folder_of_its_own(
+    ml_client: MLClient, emulator: Emulator, name: Name, tmp_path: Path
+) -> None:
+    asset, file = name("model"), tmp_path / "weights.txt"
+    file.write_text(asset)
+    ml_client.models.create_or_update(Model(name=asset, path=str(file)))
+    artifacts, root = f"{emulator.settings.mlflow_url}/api/2.0/mlflow-artifacts/artifacts", f"azureml-models/{asset}/1"
+    listed = httpx.get(artifacts, params={"path": root}).json()["files"]
+    assert listed == [{"path": "weights.txt", "is_dir": False, "file_size": len(asset)}]
+    assert httpx.get(f"{artifacts}/{root}/weights.txt").text == asset
+
+
 def test_versions_of_both_ways_count_together_and_change_together(
     ml_client: MLClient, api: Api, name: Name, folder: Path
 ) -> None:
