@@ -124,6 +124,22 @@ def test_a_list_is_filtered_by_tags_and_ordered_by_change(http: httpx.Client, ml
     assert versions(**{"$orderBy": "createdtime asc", "$top": "2"}) == ["1", "2"]
 
 
+@pytest.mark.parametrize(("top", "count"), [(5, 2), (4, 2), (1, 100), (100, 3)])
+def test_a_list_is_cut_at_top_however_small_its_pages_are(
+    http: httpx.Client, emulator: Emulator, name: Name, top: int, count: int
+) -> None:
+    asset = name("data")
+    for number in range(7):
+        emulator.store.put("data", asset, str(number), {"properties": {"dataUri": SHORT, "dataType": "uri_file"}})
+    query, pages = {"$top": str(top), "count": str(count)}, list[list[str]]()
+    while query:
+        answer = http.get(f"/data/{asset}/versions", params=query).raise_for_status().json()
+        pages.append([one["name"] for one in answer["value"]])
+        query = dict(httpx.URL(answer.get("nextLink", "")).params)
+    assert [one for page in pages for one in page] == ["6", "5", "4", "3", "2", "1", "0"][:top]
+    assert max(len(page) for page in pages) <= count
+
+
 @pytest.mark.parametrize(
     ("query", "word"),
     [
