@@ -70,7 +70,8 @@ def main(
     reads: Annotated[int, typer.Option(min=0, help="Transitions end after that many reads, instead of after a time.")] = 0,
     faults: Annotated[Path | None, typer.Option(help="Fault rules (YAML); docs/how-to/steer-the-emulator.md.")] = None,
     policy: Annotated[
-        Policy, typer.Option("--environments", help="A conda file that nothing stands for: an error, or the default Python.")
+        Policy,
+        typer.Option("--environments", help="A job's conda file that nothing stands for: an error, or the default Python."),
     ] = "strict",
     event_topic_url: Annotated[str | None, typer.Option(help="Event Grid topic for the workspace's events.")] = None,
     event_topic_key: Annotated[

@@ -26,7 +26,7 @@ MISSING = (
     ("workspaces.begin_create/update/delete", "PUT, PATCH, DELETE workspace", "the emulator is one workspace"),
     ("datastores of files, Data Lake and OneLake", "PUT /datastores/{name}", "blob datastores"),
     ("data.import_data, data.mount", "/dataImport…", ""),
-    ("jobs of type automl, spark, import", "/jobs/{id}", ""),
+    ("jobs of type automl, spark, import, data transfer, fine tuning", "/jobs/{id}", ""),
     ("feature_sets.*, feature_stores.*, indexes.*", "", ""),
     ("serverless_endpoints.*, marketplace_subscriptions.*", "", ""),
 )

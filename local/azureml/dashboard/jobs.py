@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from local.azureml.call import Answer, Call
 from local.azureml.dashboard.paging import part
 from local.azureml.errors import bad_request
-from local.azureml.execution.runs import COMMAND, PIPELINE, STEP, TERMINAL, Run
+from local.azureml.execution.runs import COMMAND, PIPELINE, STEP, SWEEP, TERMINAL, Run
 from local.azureml.queries import Query
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ JOBS = "jobs"
 LOG_BYTES = 65_536
 _STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.([\w-]+)\.outputs\.([\w-]+)\s*\}\}")
 _COMPONENT = re.compile(r"(?:azureml:)?/subscriptions/.+/components/([^/]+)/versions/([^/]+)", re.IGNORECASE)
-_TYPES = {PIPELINE: "pipeline", STEP: "step", COMMAND: "command"}
+_TYPES = {PIPELINE: "pipeline", STEP: "step", COMMAND: "command", SWEEP: "sweep"}
 Nodes = Mapping[str, Any]
 
 
