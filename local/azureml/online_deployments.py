@@ -210,7 +210,7 @@ def routes(emulator: Emulator) -> list[Route]:
     one = all_of_them + "/{deployment}"
     local = (
         "a local process instead of instances; an unset delay of the readiness probe is 0; scale settings are kept, nothing is "
-        "scaled; no custom container, no Triton model; no dataCollector.requestLogging"
+        "scaled; no custom container (modelMountPath), no Triton model; no dataCollector.requestLogging"
     )
     return [
         Route("GET", all_of_them, own.list, sdk="online_deployments.list"),

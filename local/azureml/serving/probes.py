@@ -6,7 +6,7 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-man
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from local.azureml.errors import bad_request
@@ -54,18 +54,42 @@ class ProbeSettings:
 
 @dataclass(frozen=True)
 class Probes:
-    """Both probes of a deployment."""
+    """The probes of a deployment."""
 
     liveness: ProbeSettings = field(default_factory=ProbeSettings)
     readiness: ProbeSettings = field(default_factory=lambda: ProbeSettings(initial_delay=0.0))
     """Its default delay is not Azure's 10 seconds: nobody wants to wait for what is ready."""
+    startup: ProbeSettings | None = None
+    """When there is one, it is this that says how long a start may take."""
+
+    @classmethod
+    def of(cls, properties: Mapping[str, Any]) -> Probes:
+        """From a deployment's REST properties; 400 names what is wrong."""
+        startup = properties.get("startupProbe")
+        return cls(
+            ProbeSettings.of(properties.get("livenessProbe"), "livenessProbe"),
+            ProbeSettings.of(properties.get("readinessProbe"), "readinessProbe", initial_delay=0.0),
+            ProbeSettings.of(startup, "startupProbe") if startup else None,
+        )
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a process is given to answer for the first time."""
+        return (self.startup or self.liveness).patience
+
+    @property
+    def while_starting(self) -> ProbeSettings:
+        """The liveness probe of a process that was not well yet."""
+        return replace(self.liveness, initial_delay=self.startup.patience) if self.startup else self.liveness
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Probes:
-        return cls(ProbeSettings(**document["liveness"]), ProbeSettings(**document["readiness"]))
+        startup = document.get("startup")
+        liveness, readiness = ProbeSettings(**document["liveness"]), ProbeSettings(**document["readiness"])
+        return cls(liveness, readiness, ProbeSettings(**startup) if startup else None)
 
 
 class Probe:

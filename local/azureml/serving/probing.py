@@ -16,7 +16,7 @@ class Watched:
     def __init__(self, port: int, probes: Probes, *, started_at: float, ready: bool) -> None:
         self.port, self._started_at = port, started_at
         self.readiness = Probe(probes.readiness, started_at=started_at, well=ready, eager=not ready)
-        self.liveness = Probe(probes.liveness, started_at=started_at, well=True)
+        self.liveness = Probe(probes.liveness if ready else probes.while_starting, started_at=started_at, well=True)
         self.looks: list[tuple[Probe, Future[bool]]] = []
 
     def adjust(self, probes: Probes) -> None:

@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import shutil
+import signal
+import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SYSTEMROOT", "L
 """What a scoring process sees of the emulator's own environment: nothing that holds an identity or an address."""
 SERVER_PACKAGES = "TIDEGATE_SERVER_PACKAGES"
 """The variable by which launch.py is told of `server_packages`."""
+_SCALE_SECONDS = 20.0
 _LOG_LIMIT = 16 * 1024 * 1024
 
 
@@ -50,7 +53,7 @@ class ScoringSpec:
 
     def runs_like(self, planned: ScoringSpec) -> bool:
         """True when this spec's process is as good as one of `planned`, a spec without files: others know what differs."""
-        same = replace(self.adjusted(planned), limit=self.limit, probes=self.probes) == self
+        same = replace(self.adjusted(planned), limit=self.limit, probes=self.probes, workers=self.workers) == self
         return same and planned.interpreter in ("", self.interpreter)
 
     def adjusted(self, planned: ScoringSpec) -> ScoringSpec:
@@ -117,6 +120,31 @@ def _collecting(spec: ScoringSpec, port: int | None) -> dict[str, str]:
     settings = Path(spec.folder) / "data-collector.json"
     settings.write_text(json.dumps(spec.collection.for_the_script()))
     return {"AZUREML_MDC_CONFIG_PATH": str(settings), "AZUREML_MDC_HOST": "127.0.0.1", "AZUREML_MDC_PORT": str(port)}
+
+
+def scale(child: Child, before: int, workers: int) -> bool:
+    """Have gunicorn start or end workers, one after the other; False when it has to be done by a new process instead."""
+    if before == workers:
+        return True
+    if _workers(child) != before:
+        return False
+    step, number = (1, signal.SIGTTIN) if workers > before else (-1, signal.SIGTTOU)
+    deadline = time.monotonic() + _SCALE_SECONDS
+    for wanted in range(before + step, workers + step, step):
+        os.kill(child.pid, number)
+        while _workers(child) != wanted:  # a second signal before the first one was taken would be lost
+            if child.poll() is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+    return True
+
+
+def _workers(child: Child) -> int | None:
+    """How many processes the server has started; None where the kernel does not tell."""
+    try:
+        return len(Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split())
+    except OSError:
+        return None
 
 
 def healthy(port: int, timeout: float = 1.0) -> bool:

@@ -159,7 +159,7 @@ class Serving:
     def _wait_until_ready(self, fresh: _Running) -> None:
         """ChildFailed when it ends, or is not well in the time that its liveness probe gives it."""
         probes = fresh.spec.probes
-        patience = min(READY_SECONDS, probes.liveness.patience)
+        patience = min(READY_SECONDS, probes.patience)
         well = Probe(probes.readiness, started_at=fresh.started_at, well=False)
 
         def ready() -> bool:
@@ -179,6 +179,8 @@ class Serving:
         with self._lock:
             running = self._running.get(key)
             if running is None or running.child.poll() is not None or not running.spec.runs_like(spec):
+                return False
+            if not process.scale(running.child, running.spec.workers, spec.workers):
                 return False
             running.spec = running.spec.adjusted(spec)
             running.watched.adjust(spec.probes)

@@ -11,7 +11,7 @@ from local.azureml.call import Call
 from local.azureml.errors import AzureError, bad_request
 from local.azureml.serving.collection.asked import normalised
 from local.azureml.serving.durations import seconds
-from local.azureml.serving.probes import Probes, ProbeSettings
+from local.azureml.serving.probes import Probes
 from local.azureml.store import Body
 
 MAX_INSTANCES = 50
@@ -40,6 +40,8 @@ def asked(call: Call) -> Body:
     compute = properties.get("endpointComputeType", "Managed")
     if compute != "Managed":
         raise AzureError(501, "NotSupportedByEmulator", f"endpointComputeType '{compute}' is not supported: only Managed.")
+    if properties.get("modelMountPath"):
+        raise AzureError(501, "NotSupportedByEmulator", "modelMountPath is not supported: there are no containers.")
     body: Body = {
         "location": call.body.get("location", "local"),
         "tags": call.body.get("tags") or {},
@@ -78,13 +80,11 @@ def scoring_settings(body: Body) -> ScoringSettings:
     if not 0 < timeout <= _MAX_TIMEOUT_SECONDS:
         raise bad_request(f"request_timeout_ms must be above 0 and at most {_MAX_TIMEOUT_SECONDS * 1000:.0f}.")
     seconds(settings["maxQueueWait"], "requestSettings.maxQueueWait")
-    liveness = ProbeSettings.of(properties.get("livenessProbe"), "livenessProbe")
-    readiness = ProbeSettings.of(properties.get("readinessProbe"), "readinessProbe", initial_delay=0.0)
     return ScoringSettings(
         workers=min(max(int(per_instance), 1) * instances, _MAX_WORKERS),
         timeout_seconds=timeout,
         limit=2 * concurrent * instances,
-        probes=Probes(liveness, readiness),
+        probes=Probes.of(properties),
     )
 
 

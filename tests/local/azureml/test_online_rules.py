@@ -41,6 +41,7 @@ def settings(state: Path, azurite: Azurite) -> EmulatorSettings:
         mlflow_url="http://127.0.0.1:1",
         identity_header="the header of the online tests",
         pace=PACE,
+        check_answers=True,
         # Nobody listens there: the events stay in the outbox, where a test can read them.
         event_topic_url="https://127.0.0.1:1/api/events",
     )
@@ -62,6 +63,7 @@ def online(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates,
     yield workspace
     workspace.http.close()
     server.stop()
+    assert not server.emulator.checks.deviating
 
 
 def test_a_deployment_scores_with_its_model_and_its_variables_and_knows_no_secret(online: Workspace) -> None:
@@ -133,6 +135,7 @@ def test_what_does_not_exist_is_404(online: Workspace) -> None:
         ({"dataCollector": {"collections": {"in": {}}, "requestLogging": {"captureHeaders": ["x-a"]}}}, 501),
         ({"livenessProbe": {"period": "PT0.1S"}}, 400),
         ({"readinessProbe": {"failureThreshold": 0}}, 400),
+        ({"modelMountPath": "/var/model"}, 501),
         ({"scaleSettings": {"scaleType": "TargetUtilization", "minInstances": 3, "maxInstances": 2}}, 400),
         ({"egressPublicNetworkAccess": "Sometimes"}, 400),
         ({"requestSettings": {"requestTimeout": "5 seconds"}}, 400),
@@ -300,12 +303,17 @@ def test_what_needs_no_new_process_gets_none(online: Workspace) -> None:
 
 def test_instances_are_added_by_a_patch_within_the_quota(online: Workspace) -> None:
     path = "/onlineEndpoints/line/deployments/blue"
-    assert online.finished(online.http.patch(path, json={"sku": {"capacity": 2}}))["status"] == "Succeeded"
-    assert online.http.get(path).json()["sku"] == {"name": "Default", "capacity": 2}
+    before = serving_of(online.emulator).pid("line", "blue") or 0
+    assert online.finished(online.http.patch(path, json={"sku": {"capacity": 3}}))["status"] == "Succeeded"
+    assert online.http.get(path).json()["sku"] == {"name": "Default", "capacity": 3}
+    assert len(family(before)) == 4
+    wait_until(lambda: len({online.score("line").json()["pid"] for _ in range(5)}) > 1)
     [sku] = online.http.get(f"{path}/skus").json()["value"]
     beyond = online.http.patch(path, json={"sku": {"capacity": sku["capacity"]["maximum"] + 1}})
     assert (beyond.status_code, beyond.json()["error"]["code"]) == (400, "OutOfQuota")
     assert online.finished(online.http.patch(path, json={"sku": {"capacity": 1}}))["status"] == "Succeeded"
+    assert (len(family(before)), serving_of(online.emulator).pid("line", "blue")) == (2, before)
+    assert online.score("line").status_code == 200
 
 
 def test_a_patch_takes_tags_and_identity_or_sku_and_nothing_else(online: Workspace) -> None:
@@ -372,11 +380,12 @@ def test_a_deployment_that_is_not_ready_gets_no_traffic_and_one_that_hangs_is_st
 
 def test_an_init_that_outlasts_the_liveness_probe_fails_the_deployment(online: Workspace) -> None:
     path = "/onlineEndpoints/line/deployments/hasty"
-    asked = online.deployment(
-        livenessProbe={"period": "PT1S", "failureThreshold": 1}, environmentVariables={"INIT_SECONDS": "30"}
-    )
-    status = online.finished(online.ask(path, asked))
+    soon = {"initialDelay": "PT1S", "period": "PT1S", "failureThreshold": 1}
+    slow = {"livenessProbe": soon, "environmentVariables": {"INIT_SECONDS": "2.5"}}
+    status = online.finished(online.ask(path, online.deployment(**slow)))
     assert (status["status"], status["error"]["code"]) == ("Failed", "ResourceNotReady")
+    # A startup probe gives the start its own time.
+    assert online.deploy("line", "hasty", startupProbe={**soon, "failureThreshold": 60}, **slow)["status"] == "Succeeded"
     assert online.finished(online.http.delete(path))["status"] == "Succeeded"
 
 
