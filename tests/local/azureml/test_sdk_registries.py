@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,23 @@ from typing import Any
 import httpx
 import pytest
 from azure.ai.ml import Input, MLClient, Output, command, dsl
-from azure.ai.ml.entities import BuildContext, Data, Environment, Model, Registry
+from azure.ai.ml.entities import (
+    BuildContext,
+    CodeConfiguration,
+    Data,
+    Environment,
+    ManagedOnlineDeployment,
+    ManagedOnlineEndpoint,
+    Model,
+    Registry,
+)
 from azure.ai.ml.entities._registry.registry_support_classes import RegistryRegionDetails
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
 
 from local.azureml.emulator import Emulator
+from tests.local.azureml.scoring_assets import CONDA_FILE, SCRIPT, link_environment
 
 Name = Callable[[str], str]
 
@@ -215,3 +226,34 @@ def test_a_registry_gives_leave_to_write_to_a_place_of_its_own_and_to_read_an_as
     assert stranger.get(f"{root}/models/{asset}").status_code == 401
     assert stranger.get(f"{root}/indexes/{asset}", headers=headers).status_code == 501
     assert stranger.get(f"{root}/models/none", headers=headers).status_code == 404
+
+
+def test_a_deployment_of_the_workspace_serves_a_registrys_model_in_its_environment(
+    ml_client: MLClient, registry_client: MLClient, name: Name, tmp_path: Path
+) -> None:
+    link_environment()
+    asset, code = name("line"), tmp_path / "code"
+    code.mkdir()
+    (code / "score.py").write_text(SCRIPT)
+    (tmp_path / "model.json").write_text('{"slope": 7}')
+    model = registry_client.models.create_or_update(Model(name=asset, version="1", path=str(tmp_path / "model.json")))
+    environment = registry_client.environments.create_or_update(
+        Environment(name=asset, version="1", image="python:3.11", conda_file=str(CONDA_FILE))
+    )
+    endpoint = ManagedOnlineEndpoint(name=asset, auth_mode="key")
+    ml_client.online_endpoints.begin_create_or_update(endpoint).result()
+    deployment = ManagedOnlineDeployment(
+        name="blue",
+        endpoint_name=asset,
+        model=model.id,
+        environment=environment.id,
+        code_configuration=CodeConfiguration(code=str(code), scoring_script="score.py"),
+        instance_type="Standard_DS3_v2",
+        instance_count=1,
+    )
+    made = ml_client.online_deployments.begin_create_or_update(deployment).result()
+    assert (made.model, made.environment) == (model.id, environment.id)
+    (tmp_path / "request.json").write_text('{"x": 6}')
+    answer = ml_client.online_endpoints.invoke(asset, request_file=str(tmp_path / "request.json"), deployment_name="blue")
+    assert json.loads(answer)["y"] == 42
+    ml_client.online_endpoints.begin_delete(asset).result()
