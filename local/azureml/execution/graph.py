@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import AzureError, bad_request, not_supported
 from local.azureml.execution.bindings import SINGLE, ParentInput, ParentOutput, StepOutput, fill_literals
 from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
@@ -27,6 +27,16 @@ from local.azureml.execution.values import (
 
 PIPELINE = "pipeline"
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
+_SETTINGS = frozenset(
+    {
+        "_source",
+        "default_compute",
+        "default_datastore",
+        "continue_on_step_failure",
+        "continue_run_on_failed_optional_input",
+        "force_rerun",
+    }
+)
 _DEEPEST = 16
 """Levels; a component cannot hold itself in Azure, and must not send this into the depths."""
 
@@ -47,6 +57,8 @@ def _plan_pipeline(properties: Mapping[str, Any], lookup: Lookup) -> Plan:
     inputs: dict[str, Value] = {name: root_value(name, value, lookup) for name, value in given.items() if value is not None}
     outputs = {name: job_output(name, value or {}) for name, value in (properties.get("outputs") or {}).items()}
     nodes, settings = properties.get("jobs") or {}, properties.get("settings") or {}
+    if strange := sorted(key for key, value in settings.items() if key not in _SETTINGS and value is not None):
+        raise not_supported(f"the settings {', '.join(strange)} of a pipeline job")
     if component := properties.get("componentId"):
         spec = lookup("components", str(component))["componentSpec"]
         nodes, inputs = nodes or spec.get("jobs") or {}, settle_inputs("the job", spec.get("inputs") or {}, inputs)
