@@ -32,7 +32,9 @@ def routes(emulator: Emulator) -> list[Route]:
             jobs.put,
             "jobs.create_or_update",
             "pipelines of any depth; no control flow, automl, spark or data transfer nodes; parallel steps without "
-            "partition_keys, their tables (MLTable) with one read_delimited, read_json_lines or read_parquet",
+            "partition_keys, their tables (MLTable) with one read_delimited, read_json_lines or read_parquet; "
+            "sweeps run two trials at once, without nested choices, logbase and direct outputs; "
+            "steps are reused by URI and asset id, not by what the blobs hold",
         ),
         Route("GET", "/jobs/{name}", jobs.get, "jobs.get"),
         Route(

@@ -17,6 +17,7 @@ from local.azureml.execution.sweep.plan import Limits, Sampling, Sweep
 from local.azureml.execution.sweep.reading import sweep_job
 from local.azureml.execution.sweep.sampling import Sampler, make_sampler, space_size
 from local.azureml.execution.sweep.search_space import Distribution, read_search_space
+from local.azureml.execution.sweep.sobol import MOST_DIMENSIONS, sobol_points
 from local.azureml.execution.sweep.termination import Bandit, MedianStopping, TruncationSelection, Watch
 
 TRIAL = Command("python run.py", None, None)
@@ -70,6 +71,22 @@ def test_no_setting_of_a_finite_space_is_tried_twice_and_it_can_be_exhausted(kin
     settings = [asked.ask() for _ in range(7)]
     assert settings[6] is None
     assert len({repr(one) for one in settings[:6]}) == 6
+
+
+def test_sobol_points_are_even_in_every_dimension_and_in_pairs_of_the_first() -> None:
+    for seed in (1, 2):
+        points = list(islice(sobol_points(MOST_DIMENSIONS, seed), 64))
+        assert all(0 < value < 1 for point in points for value in point)
+        for dimension in range(MOST_DIMENSIONS):
+            assert {int(point[dimension] * 64) for point in points} == set(range(64)), "one in every 64th"
+        for wide, high in ((2, 32), (8, 8), (16, 4)):
+            cells = {(int(x * wide), int(y * high)) for x, y, *_ in points}
+            assert len(cells) == 64, "one in every cell of the square"
+    asked = make_sampler(
+        Sweep(TRIAL, read_search_space({"x": ["uniform", [0, 8]]}), Sampling("random", 5, "sobol"), "m", "minimize", Limits(8, 1))
+    )
+    settings = [asked.ask() for _ in range(8)]
+    assert sorted(int(float(one["x"])) for one in settings if one) == list(range(8))
 
 
 def test_the_grid_is_every_combination_in_order() -> None:
@@ -182,7 +199,14 @@ def test_a_jobs_body_becomes_a_sweep() -> None:
         ({"searchSpace": {"x": ["uniform", [0, 1]], "k": ["uniform", [0, 1]]}}, 400, "k is both"),
         ({"samplingAlgorithm": {"samplingAlgorithmType": "Grid"}}, 400, "Grid sampling supports choice only"),
         ({"samplingAlgorithm": {"samplingAlgorithmType": "Bayesian"}, "searchSpace": {"x": ["normal", [0, 1]]}}, 400, "normal"),
-        ({"samplingAlgorithm": {"samplingAlgorithmType": "Random", "rule": "Sobol"}}, 501, "Sobol"),
+        ({"samplingAlgorithm": {"samplingAlgorithmType": "Random", "rule": "Halton"}}, 400, "random or sobol"),
+        (
+            {
+                "samplingAlgorithm": {"samplingAlgorithmType": "Random", "rule": "Sobol"},
+                "searchSpace": {f"x{i}": ["uniform", [0, 1]] for i in range(11)},
+            },
+            501, "10 hyperparameters",
+        ),
         ({"samplingAlgorithm": {"samplingAlgorithmType": "Random", "logbase": 10}}, 501, "logbase"),
         ({"samplingAlgorithm": {"samplingAlgorithmType": "Hyperband"}}, 400, "random, grid or bayesian"),
         ({"objective": {"goal": "Best", "primaryMetric": "score"}}, 400, "minimize or maximize"),

@@ -16,6 +16,7 @@ from local.azureml.execution.commands import build_step, display_name, unmet
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
 from local.azureml.execution.sweep.plan import LARGEST_CONCURRENT, LARGEST_TOTAL, Goal, Limits, Sampling, Sweep
 from local.azureml.execution.sweep.search_space import Distribution, read_search_space
+from local.azureml.execution.sweep.sobol import MOST_DIMENSIONS
 from local.azureml.execution.sweep.termination import Bandit, MedianStopping, Policy, TruncationSelection
 from local.azureml.execution.values import duration, job_output, root_value
 
@@ -176,14 +177,17 @@ def _sampling(given: object, space: Mapping[str, Distribution]) -> Sampling:
         raise bad_request(f"Grid sampling supports choice only; the search space has {', '.join(wrong)}.")
     if kind == "bayesian" and (wrong := sorted(kinds - _BAYESIAN)):
         raise bad_request(f"Bayesian sampling supports {', '.join(sorted(_BAYESIAN))} only; the space has {', '.join(wrong)}.")
-    if str(fields.get("rule") or "random").lower() != "random":
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not sample by the rule '{fields['rule']}'.")
+    rule = str(fields.get("rule") or "random").lower()
+    if rule not in ("random", "sobol"):
+        raise bad_request(f"The rule of random sampling is random or sobol, not '{rule}'.")
+    if rule == "sobol" and len(space) > MOST_DIMENSIONS:
+        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does sobol for {MOST_DIMENSIONS} hyperparameters at most.")
     if str(fields.get("logbase") or "e") != "e":
         raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not sample with logbase {fields['logbase']}.")
     seed = fields.get("seed")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise bad_request(f"The seed of a sampling algorithm must be a whole number, not {seed!r}.")
-    return Sampling(cast(Any, kind), seed)
+    return Sampling(cast(Any, kind), seed, cast(Any, rule))
 
 
 def _policy(given: object) -> Policy | None:

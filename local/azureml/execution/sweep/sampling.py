@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from local.azureml.execution.sweep.plan import Sweep
 from local.azureml.execution.sweep.search_space import Distribution, Setting, rounded
+from local.azureml.execution.sweep.sobol import sobol_points
 
 if TYPE_CHECKING:
     import optuna
@@ -69,6 +70,18 @@ class RandomSampler(Sampler):
         return max(self._random.random(), 2.0**-60)
 
 
+class SobolSampler(Sampler):
+    """Quantiles of the hyperparameters from Sobol's sequence."""
+
+    def __init__(self, space: Space, seed: int | None) -> None:
+        super().__init__(space)
+        self._points = sobol_points(len(space), seed)
+
+    def _draw(self) -> Settings:
+        quantiles = next(self._points)
+        return {name: self._space[name].at(quantile) for name, quantile in zip(self._space, quantiles, strict=True)}
+
+
 class GridSampler(Sampler):
     """All combinations, the last hyperparameter changing fastest."""
 
@@ -123,7 +136,8 @@ def make_sampler(sweep: Sweep) -> Sampler:
         return GridSampler(sweep.space)
     if sweep.sampling.kind == "bayesian":
         return BayesianSampler(sweep.space, sweep.sampling.seed, maximize=sweep.goal == "maximize")
-    return RandomSampler(sweep.space, sweep.sampling.seed)
+    draws = SobolSampler if sweep.sampling.rule == "sobol" else RandomSampler
+    return draws(sweep.space, sweep.sampling.seed)
 
 
 def space_size(space: Space) -> int | None:
