@@ -118,10 +118,16 @@ def _tell(settings: EmulatorSettings, state: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\nThe emulator is up: [bold]https://127.0.0.1:{settings.port}/[/] shows what is in it.")
     console.print("azure-ai-ml of another shell comes here after", markup=False)
-    console.print(f'  eval "$({Path(sys.executable).name} -m local.azureml env{option})"', markup=False)
+    console.print(f'  eval "$({_python()} -m local.azureml env{option})"', markup=False)
     names = f"{settings.subscription_id} / {settings.resource_group} / {settings.workspace}"
     console.print(f"with DefaultAzureCredential and the workspace {names}.", markup=False)
     console.print("Ctrl-C stops it.", markup=False)
+
+
+def _python() -> str:
+    """This Python as one writes it in this folder."""
+    here, python = Path.cwd(), Path(sys.executable)
+    return str(python.relative_to(here) if python.is_relative_to(here) else python)
 
 
 def run() -> None:
