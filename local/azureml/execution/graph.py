@@ -18,6 +18,7 @@ from local.azureml.execution.values import (
     DATA_TYPES,
     asset_name,
     binding_of,
+    check_port_name,
     input_mode,
     job_output,
     output_mode,
@@ -224,6 +225,7 @@ class _Pipeline:
 
     def _node_output(self, path: str, name: str, declaration: Mapping[str, Any], value: Any) -> Output:
         where = f"Step '{path}', output '{name}'"
+        check_port_name(f"Step '{path}'", name)
         kind = str(declaration.get("type", "uri_folder")).lower()
         if kind not in DATA_TYPES:
             raise AzureError(501, "NotSupportedByEmulator", f"{where}: the emulator does not support outputs of type '{kind}'.")

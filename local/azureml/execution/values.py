@@ -16,6 +16,7 @@ _MODES = {
     "readonlymount": "ro_mount", "readwritemount": "rw_mount", "romount": "ro_mount", "rwmount": "rw_mount",
     "download": "download", "direct": "direct", "upload": "upload",
 }  # fmt: skip
+_PORT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _DURATION = re.compile(r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?")
 
 
@@ -26,6 +27,7 @@ def settle_inputs(step: str, declared: Mapping[str, Any], given: Mapping[str, Va
         raise bad_request(f"Step '{step}' has no input {', '.join(unknown)}; its inputs are {sorted(declared) or 'none'}.")
     settled: dict[str, Value] = {}
     for name, declaration in declared.items():
+        check_port_name(step, name)
         optional = is_optional(declaration)
         value = given.get(name)
         if optional and value == "":
@@ -37,6 +39,12 @@ def settle_inputs(step: str, declared: Mapping[str, Any], given: Mapping[str, Va
         elif not optional:
             raise bad_request(f"Step '{step}': the required input '{name}' has no value.")
     return settled
+
+
+def check_port_name(where: str, name: str) -> None:
+    """Names of inputs and outputs become folders here: 400 for what could lead out of a step's own."""
+    if not _PORT_NAME.fullmatch(name):
+        raise bad_request(f"{where}: '{name}' is no valid name of an input or output: letters, digits, '_', '-' and '.'.")
 
 
 def is_optional(declaration: Mapping[str, Any]) -> bool:
@@ -100,6 +108,7 @@ def _resolved(name: str, kind: str, uri: str, lookup: Lookup) -> str:
 
 def job_output(name: str, value: Mapping[str, Any]) -> Output:
     """An output that a job declares."""
+    check_port_name("The job's outputs", name)
     kind = str(value.get("jobOutputType") or "uri_folder").lower()
     if kind not in DATA_TYPES:
         raise bad_request(f"Output '{name}': type '{kind}' is not supported.")

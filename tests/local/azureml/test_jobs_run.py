@@ -386,6 +386,8 @@ def test_a_submission_that_cannot_run_is_refused_and_says_why(lab: Lab) -> None:
     for kind in ("if_else", "do_while", "parallel_for", "import", "data_transfer"):
         assert f"501 Step 's' is of type '{kind}'" in pipeline(write, {"text": "x"}, type=kind)
     assert "501" in refused(lab, {"jobType": "AutoML"})
+    for ports in ({"inputs": {"../../x": {"type": "string"}}}, {"outputs": {"../../x": {"type": "uri_folder"}}}):
+        assert "'../../x' is no valid name" in pipeline(lab.component(f"climbs-{next(iter(ports))}", "", **ports))
     settings = {"on_init": "s"}
     assert "the settings on_init of a pipeline job" in refused(
         lab, lab.pipeline({"s": node(write, {"text": "x"})}, settings=settings)
