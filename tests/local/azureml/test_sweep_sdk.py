@@ -131,8 +131,13 @@ def test_a_trial_that_falls_behind_is_ended(client: MLClient, tmp_path: Path) ->
 
 
 def test_a_sweep_whose_trials_log_no_metric_fails_and_says_so(client: MLClient, tmp_path: Path, emulator: Emulator) -> None:
-    name = submit(client, sweep(tmp_path, [0.1], mode="silent"), unique("silent")).name
-    assert until_ended(client, name).status == "Failed"
+    from azure.ai.ml.sweep import RandomSamplingAlgorithm
+
+    sampling = RandomSamplingAlgorithm(seed=2, rule="sobol", logbase="e")
+    name = submit(client, sweep(tmp_path, [0.1], mode="silent", sampling=sampling), unique("silent")).name
+    job = until_ended(client, name)
+    assert job.status == "Failed"
+    assert (job.sampling_algorithm.seed, str(job.sampling_algorithm.rule).lower()) == (2, "sobol")
     assert (
         "None of the 1 completed trials logged the primary metric 'score'"
         in emulator.jobs.runs.get(name)["error"]["error"]["message"]
