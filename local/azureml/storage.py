@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -224,7 +224,9 @@ class EmulatorStorage:
 
         if len(files) < 2:
             return [upload(*entry) for entry in files]
-        return list(self._uploads.map(lambda entry: upload(*entry), files))
+        uploads = [self._uploads.submit(upload, *entry) for entry in files]
+        wait(uploads)  # after a failure nothing is on its way any more
+        return [done.result() for done in uploads]
 
     def download_to(self, container: str, path: str, target: Path) -> Path:
         """Download the blob `path` to `target/<its name>`, or everything below it into `target`; return the file or folder.

@@ -10,14 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
 from azure.ai.ml import Output
 from azure.ai.ml.entities import Environment, Model
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, ServiceRequestError
+from azure.storage.blob import ContainerClient
 
 from local.azureml.emulator import Emulator
 from local.azureml.mlflow import MlflowServer
@@ -184,6 +185,33 @@ def artifact(emulator: Emulator, mlflow_server: MlflowServer) -> Iterator[str]:
     url = f"{emulator.settings.mlflow_url}/api/2.0/mlflow-artifacts/artifacts/0/{unique('large')}"
     yield url
     httpx.delete(url)
+
+
+def test_a_run_that_cannot_be_copied_whole_leaves_neither_a_version_nor_files(
+    emulator: Emulator, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = ContainerClient.upload_blob
+
+    def failing(client: ContainerClient, name: str, *data: Any, **options: Any) -> Any:
+        if name.endswith("m.bin"):
+            raise ServiceRequestError("the connection broke")
+        return upload(client, name, *data, **options)
+
+    url, name = f"{emulator.settings.mlflow_url}/api/2.0/mlflow", unique("half")
+    run = httpx.post(f"{url}/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+    artifacts = f"{emulator.settings.mlflow_url}/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/model"
+    for path in ("MLmodel", "a.bin", "m.bin", "data/z.bin"):
+        assert httpx.put(f"{artifacts}/{path}", content=b"flavors: {python_function: {}}").status_code == 200
+    httpx.post(f"{url}/registered-models/create", json={"name": name}).raise_for_status()
+    monkeypatch.setattr(ContainerClient, "upload_blob", failing)
+    made = httpx.post(f"{url}/model-versions/create", json={"name": name, "source": f"runs:/{run}/model"}, timeout=30)
+    assert (made.status_code, "the connection broke" in made.json()["message"]) == (500, True)
+    assert httpx.get(f"{url}/model-versions/search", params={"filter": f"name = '{name}'"}).json()["model_versions"] == []
+    assert emulator.storage.list("azureml", f"ExperimentRun/dcid.{run}") == []
+    monkeypatch.undo()
+    again = httpx.post(f"{url}/model-versions/create", json={"name": name, "source": f"runs:/{run}/model"}, timeout=30)
+    assert again.json()["model_version"]["version"] == "1"
+    assert len(emulator.storage.list("azureml", f"ExperimentRun/dcid.{run}")) == 4
 
 
 def test_a_large_artifact_passes_the_gateway_in_a_stream(artifact: str) -> None:
