@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import zipfile
@@ -16,8 +17,8 @@ from local.azureml.command_line.environments import app
 from local.azureml.command_line.running import CommandError
 from local.azureml.execution import environments
 from local.azureml.execution.conda import Asked, CondaFileError, read_conda
-from local.azureml.execution.environments import EnvironmentMissing, choose, environment_key, interpreter_for
-from tests.local.azureml.pipelines import unique
+from local.azureml.execution.environments import EnvironmentMissing, environment_key, interpreter_for
+from tests.local.azureml.pipelines import unique, until_ended
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -137,8 +138,12 @@ def test_a_version_of_python_that_is_not_here_is_replaced_with_a_warning(
     assert (code, "warning: Python 3.5" in said) == (0, True), said
 
 
+@pytest.mark.train_environment
 def test_without_an_environment_a_job_is_refused_at_once_with_the_command_or_runs_by_default(
-    tmp_path: Path, ml_client: MLClient, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    ml_client: MLClient,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from azure.ai.ml import command
     from azure.ai.ml.entities import Environment
@@ -153,7 +158,10 @@ def test_without_an_environment_a_job_is_refused_at_once_with_the_command_or_run
     kept = environments.asked_file(environment_key(conda.read_text()))
     assert read_conda(kept.read_text()).python == RUNNING
     kept.unlink()
-    python, note = choose(conda.read_text(), "default")
-    assert python == environments.default_interpreter()
-    assert note.startswith("warning: the default environment is used instead.")
+    monkeypatch.setattr(emulator, "settings", dataclasses.replace(emulator.settings, environments="default"))
+    name = ml_client.jobs.create_or_update(job).name
+    assert until_ended(ml_client, name).status == "Completed"
+    ml_client.jobs.download(name, download_path=tmp_path / "job")
+    (log,) = (tmp_path / "job").rglob("std_log.txt")
+    assert "warning: the default environment is used instead." in log.read_text()
     kept.unlink()
