@@ -15,10 +15,19 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
         "what reads an output of a nested pipeline waits for the step that makes it, not for the whole pipeline",
     ),
     ("jobs", "control flow nodes: if_else, do_while, parallel_for", "501"),
-    ("jobs", "sweep jobs and sweep nodes", "trials run on this machine, two processes at once over all jobs"),
+    (
+        "jobs",
+        "sweep jobs and sweep nodes (random, sobol, grid, bayesian; bandit, median stopping, truncation selection)",
+        "two trials of a sweep at once; bayesian is Optuna's TPE; the best is the best of the trials that completed; "
+        "nested choices, `logbase` but e, direct outputs, sobol beyond 10 hyperparameters: 501",
+    ),
     ("jobs", "parallel nodes (mini batches, retries, error threshold, append_row)", "worker processes instead of nodes"),
     ("jobs", "spark, automl, import, data transfer, fine tuning", "501"),
-    ("jobs", "reuse of steps (`is_deterministic`, `force_rerun`)", ""),
+    (
+        "jobs",
+        "reuse of steps (`is_deterministic`, `force_rerun`)",
+        "data counts by asset id and URI, not by what the blobs hold; a reused step registers no asset anew",
+    ),
     (
         "jobs",
         "`continue_on_step_failure`, `limits.timeout`, `default_compute`",
