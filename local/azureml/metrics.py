@@ -29,11 +29,17 @@ def routes(emulator: Emulator) -> list[Route]:
         except BadQuery as error:
             raise bad_request(str(error), "BadRequest") from error
         counts = read_counts(serving_of(emulator).counts_file, endpoint, query.start.timestamp(), query.end.timestamp())
+        values = metric_values(query, counts, f"{emulator.workspace_id}/onlineEndpoints/{endpoint}")
+        top = call.query.get("top")
+        if top is not None:
+            if not top.isdecimal() or int(top) < 1:
+                raise bad_request(f"top must be a positive integer, not '{top[:64]}'.", "BadRequest")
+            values = [{**metric, "timeseries": metric["timeseries"][: int(top)]} for metric in values]
         body = {
             "cost": 0,
             "timespan": f"{query.start.isoformat()}/{query.end.isoformat()}".replace("+00:00", "Z"),
             "interval": query.interval,
-            "value": metric_values(query, counts, f"{emulator.workspace_id}/onlineEndpoints/{endpoint}"),
+            "value": values,
             "namespace": NAMESPACE,
             "resourceregion": "local",
         }
@@ -45,5 +51,5 @@ def routes(emulator: Emulator) -> list[Route]:
         "requests refused before a deployment was chosen (401, 404) are not counted"
     )
     path = "/onlineEndpoints/{endpoint}/providers/microsoft.insights/metrics"
-    honoured = ("metricnames", "timespan", "interval", "aggregation", "$filter")
+    honoured = ("metricnames", "timespan", "interval", "aggregation", "$filter", "top")
     return [Route("GET", path, metrics, sdk="azure-mgmt-monitor metrics.list", differences=differences, query=honoured)]
