@@ -218,9 +218,9 @@ def test_more_operations_may_hang_than_there_are_threads(
     rule = inject(match={"name": "hung-*"}, operation={"hang": True})
     hung = [name("hung") for _ in range(10)]
     for one in hung:
-        http.put(f"/onlineEndpoints/{one}", json={"properties": {"authMode": "Key"}}).raise_for_status()
+        http.put(f"/onlineEndpoints/{one}", json={"location": "local", "properties": {"authMode": "Key"}}).raise_for_status()
     free = name("ep")
-    http.put(f"/onlineEndpoints/{free}", json={"properties": {"authMode": "Key"}}).raise_for_status()
+    http.put(f"/onlineEndpoints/{free}", json={"location": "local", "properties": {"authMode": "Key"}}).raise_for_status()
 
     def state(one: str) -> str:
         return str(http.get(f"/onlineEndpoints/{one}").json()["properties"]["provisioningState"])

@@ -163,7 +163,7 @@ def test_an_endpoint_is_made_when_it_was_read_often_enough(
 ) -> None:
     own = name("ep")
     assert control("PUT", "/pace", {"reads": 3}).json() == {"scale": 0.0, "reads": 3, "durations": {}}
-    http.put(f"/onlineEndpoints/{own}", json={"properties": {"authMode": "Key"}}).raise_for_status()
+    http.put(f"/onlineEndpoints/{own}", json={"location": "local", "properties": {"authMode": "Key"}}).raise_for_status()
     seen: list[str] = []
 
     def made() -> bool:
@@ -184,7 +184,7 @@ def test_a_change_of_pace_holds_for_what_waits_already(
 ) -> None:
     own = name("ep")
     control("PUT", "/pace", {"scale": 1000}).raise_for_status()
-    begun = http.put(f"/onlineEndpoints/{own}", json={"properties": {"authMode": "Key"}}).raise_for_status()
+    begun = http.put(f"/onlineEndpoints/{own}", json={"location": "local", "properties": {"authMode": "Key"}}).raise_for_status()
     poll = begun.headers["azure-asyncoperation"]
     assert begun.headers["retry-after"] == "1"
     assert http.get(poll).json()["status"] == "InProgress"
