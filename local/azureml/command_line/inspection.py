@@ -71,10 +71,11 @@ def reset(
 ) -> None:
     """Empty the state of an emulator that is stopped: jobs, assets, endpoints, blobs, runs and logs are gone."""
     folder = state.resolve()
-    there = [folder / part for part in _OWN if (folder / part).is_dir()]
-    if not there:
-        typer.echo(f"There is nothing in {state}.")
+    if not (folder / "azureml" / "emulator.sqlite").is_file():
+        # Somebody else's folder may have its own `logs`: nothing is removed where no emulator ever ran.
+        typer.echo(f"{state} is not the state of an emulator: there is nothing to empty.")
         return
+    there = [folder / part for part in _OWN if (folder / part).is_dir()]
     if not yes:
         typer.confirm(f"Empty {state} ({', '.join(part.name for part in there)})? Nothing of it can be had back.", abort=True)
     with locked(folder):

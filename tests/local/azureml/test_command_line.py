@@ -210,6 +210,13 @@ def _one_line(ended: Ended, part: str) -> None:
     assert part in ended.err
 
 
+def test_reset_touches_no_folder_where_no_emulator_ran(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "logs").mkdir()
+    ended = run("reset", "--state", str(tmp_path), "--yes")
+    assert (ended.code, "nothing to empty" in ended.out) == (0, True)
+    assert (tmp_path / "logs").exists()
+
+
 def test_a_state_folder_is_held_by_one_process_only(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(CommandError, match="runs on"), locked(tmp_path):
         pass
