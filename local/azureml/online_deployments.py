@@ -166,10 +166,12 @@ class OnlineDeployments:
         self._emulator.transitions.wait(f"deployment.{verb}", _path(endpoint, name), serving.stopping)
         folder = serving.folder / "deployments" / endpoint / name / uuid.uuid4().hex[:12]
         spec = provision.planned(self._emulator, endpoint, name, body, wanted)
-        if not serving.adjust(spec):
+        goes_on = serving.adjust(spec)
+        if not goes_on:
             serving.deploy(provision.laid_out(self._emulator, spec, wanted, folder))
         self._store.update(DEPLOYMENTS, endpoint, name, lambda old: with_state(old, "Succeeded"))
-        self._announce(endpoint, wanted)
+        if not goes_on:
+            self._announce(endpoint, wanted)
 
     def _announce(self, endpoint: str, wanted: References) -> None:
         if wanted.model is None:
