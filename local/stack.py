@@ -244,7 +244,7 @@ class Stack:
         env, ports = self.environment, self.environment.ports
         options = ["--state", env.state, "--port", ports.azureml, "--router-port", ports.router, "--blob-url", env.blob_url]
         options += ["--mlflow-url", mlflow_url, "--mlflow-port", ports.mlflow, "--time-scale", self._pace]
-        options += ["--event-topic-url", topic.endpoint, "--no-print-env"]
+        options += ["--event-topic-url", topic.endpoint, "--no-print-env", "--verbose"]
         return self._spawn("azureml", options, TIDEGATE_EVENT_TOPIC_KEY=topic.key)
 
     def _spawn_host(self) -> Child:
