@@ -461,6 +461,11 @@ def client(emulator: Emulator) -> Iterator[httpx.Client]:
             http.put(f"/{path}", json={"properties": filled(properties, emulator)}).raise_for_status()
         _endpoints(emulator)
         yield http
+    # Half-made documents are nothing for the other tests of the session to find.
+    for kind in ("onlineDeployments", "onlineEndpoints"):
+        for record in emulator.store.records(kind):
+            if record.name.startswith("refused"):
+                emulator.store.delete(kind, record.name, record.version)
 
 
 def _endpoints(emulator: Emulator) -> None:
