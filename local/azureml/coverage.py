@@ -27,6 +27,7 @@ MISSING = (
     ("datastores of files, Data Lake and OneLake", "PUT /datastores/{name}", "blob datastores"),
     ("data.import_data, data.mount", "/dataImport…", ""),
     ("jobs of type automl, spark, import, data transfer, fine tuning", "/jobs/{id}", ""),
+    ("models.package", "POST /models/{name}/versions/{version}/package", ""),
     ("feature_sets.*, feature_stores.*, indexes.*", "", ""),
     ("serverless_endpoints.*, marketplace_subscriptions.*", "", ""),
 )
