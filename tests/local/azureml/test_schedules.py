@@ -173,6 +173,14 @@ def test_a_monitor_is_kept_and_listed_and_never_run(http: httpx.Client, ml_clien
 # refused
 
 
+SPARK = {
+    "computeType": "ServerlessSpark",
+    "computeIdentity": {"computeIdentityType": "AmlToken"},
+    "instanceType": "Standard_E4s_v3",
+    "runtimeVersion": "3.3",
+}
+
+
 @pytest.mark.parametrize(
     ("change", "status", "named"),
     [
@@ -188,14 +196,19 @@ def test_a_monitor_is_kept_and_listed_and_never_run(http: httpx.Client, ml_clien
         ),
         ({"action": {"actionType": "CreateJob", "jobDefinition": {"jobType": "Pipeline", "jobs": {}}}}, 400, "at least one step"),
         (
-            {"action": {"actionType": "CreateJob", "jobDefinition": {"jobType": "Command", "computeId": "nowhere"}}},
+            {
+                "action": {
+                    "actionType": "CreateJob",
+                    "jobDefinition": {"jobType": "Command", "command": "true", "environmentId": "e", "computeId": "nowhere"},
+                }
+            },
             400,
             "Unknown compute target 'nowhere'.",
         ),
-        ({"action": {"actionType": "InvokeBatchEndpoint"}}, 501, "InvokeBatchEndpoint"),
+        ({"action": {"actionType": "InvokeBatchEndpoint", "endpointInvocationDefinition": {}}}, 501, "InvokeBatchEndpoint"),
         ({"action": {"actionType": "CreateMonitor", "monitorDefinition": {}}}, 400, "computeConfiguration"),
         (
-            {"action": {**MONITOR, "monitorDefinition": {"computeConfiguration": {"computeType": "x"}, "signals": {}}}},
+            {"action": {**MONITOR, "monitorDefinition": {"computeConfiguration": SPARK, "signals": {}}}},
             400,
             "signals",
         ),
