@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 import time
 from typing import Any
@@ -9,12 +11,13 @@ from typing import Any
 import uvicorn
 
 _START_SECONDS = 30.0
+_LOOK_SECONDS = 0.02
 
 
 class Listener:
-    """`start` returns when requests are answered; `stop` when the last one was, or some seconds after it was asked."""
+    """`start` returns when requests are answered; `stop` when the last one was, or `grace` seconds after it was asked."""
 
-    def __init__(self, app: Any, port: int, *, name: str, **options: Any) -> None:
+    def __init__(self, app: Any, port: int, *, name: str, grace: int = 5, **options: Any) -> None:
         """`options`: more of `uvicorn.Config`, the certificate for one."""
         self.port, self._name = port, name
         config = uvicorn.Config(
@@ -23,10 +26,10 @@ class Listener:
             port=port,
             log_level="warning",
             access_log=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=grace,
             **{"lifespan": "off", **options},
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -46,3 +49,21 @@ class Listener:
         self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join()
+
+
+class _Server(uvicorn.Server):
+    """Hangs up on idle clients when it stops: over TLS a goodbye is waited for, which a pool of connections never says."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        hanging_up = asyncio.create_task(self._hang_up())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if not self.server_state.tasks:  # every request that came was answered
+                for connection in list(self.server_state.connections):
+                    connection.transport.abort()
