@@ -5,7 +5,6 @@ Data, environments, components and models say in an `AssetKind` what is particul
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from local.azureml import arm, curated, lookup
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.names import DOTTED, PLAIN, NameRule
 from local.azureml.queries import Query
 from local.azureml.store import Body, Record
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 Properties = dict[str, Any]
 
-# The pattern that Azure's REST description gives for the names of assets (stable/2024-04-01, mfe.json).
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
-# The description says nothing of versions; the service takes letters, digits, dots, dashes and underscores.
-_VERSION = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 _OPTIONS = ("listViewType", "$orderBy", "$tags")
 _ORDERS: dict[str, Literal["created", "updated"]] = {"createdtime": "created", "modifiedtime": "updated"}
 _SERVER_FIELDS = {"provisioningState", "latestVersion", "nextVersion"}
@@ -45,7 +41,7 @@ class AssetKind:
     """The operation group of MLClient: "data"."""
     check: Callable[[Properties], None]
     refuse_change: Callable[[str, Properties, Properties], None]
-    name_pattern: re.Pattern[str] = _NAME
+    name_rule: NameRule = PLAIN
     reserved: tuple[str, ...] = ()
     """How names do not begin that customers give, in lower case."""
     answer_defaults: Properties = field(default_factory=dict)
@@ -239,16 +235,13 @@ class Assets:
                 )
 
     def _check_names(self, name: str, version: str | None = None) -> None:
-        if not self.kind.name_pattern.fullmatch(name):
-            rule = "1 to 255 letters, digits, '-' and '_', the first a letter or digit."
-            raise bad_request(f"'{name}' is not a valid name of a {self.kind.noun}: {rule}", "ValidationError")
+        self.kind.name_rule.check(name, f"name of a {self.kind.noun}")
         if name.lower().startswith(self.kind.reserved):
             raise bad_request(
                 f"'{name}': names of a {self.kind.noun} that begin so are reserved for Microsoft's own.", "UserError"
             )
-        if version is not None and not _VERSION.fullmatch(version):
-            rule = "1 to 255 letters, digits, '-', '_' and '.', the first a letter or digit."
-            raise bad_request(f"'{version}' is not a valid version of a {self.kind.noun}: {rule}", "ValidationError")
+        if version is not None:  # the description says nothing of versions; the service takes what it takes for models' names
+            DOTTED.check(version, f"version of a {self.kind.noun}")
 
     def _query(self, call: Call, kind: str, name: str | None, usual_order: str) -> Query:
         by, _, direction = call.query.get("$orderBy", usual_order).lower().partition(" ")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import bad_request, not_found
+from local.azureml.errors import not_found
+from local.azureml.names import NameRule
 from local.azureml.secret_files import SecretFiles
 from local.azureml.store import Body, Record
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 KIND = "connections"
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{2,32}")
-"""The pattern of the REST description."""
+_NAME = NameRule(shortest=3, longest=33)
 _OF_DATA = frozenset({"azureblob", "azuredatalakegen2", "azureonelake"})
 """Categories that a list leaves out unless `includeAll` is set."""
 
@@ -31,9 +30,7 @@ class Connections:
     def put(self, call: Call) -> Answer:
         """Create or replace: what the request leaves out is gone, as with every PUT, its secret too."""
         name = call.path_params["name"]
-        if not _NAME.fullmatch(name):
-            rule = "3 to 33 letters, digits, '-' and '_', the first a letter or digit."
-            raise bad_request(f"'{name}' is not a valid connection name: {rule}", "ValidationError")
+        _NAME.check(name, "connection name")
         properties = dict(call.properties)
         credentials = properties.pop("credentials", None)
         # First the secret: a killed process leaves a connection without its new target rather than a target with an old secret.

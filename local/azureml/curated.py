@@ -6,9 +6,8 @@ no conda file, which runs in the default local environment.
 
 from __future__ import annotations
 
-import re
-
 from local.azureml.arm import Place
+from local.azureml.names import DOTTED
 from local.azureml.store import Record
 
 REGISTRY = "azureml"
@@ -16,7 +15,6 @@ REGISTRY = "azureml"
 LATEST = "1"
 """The version that `latest` means; every other one is there as well."""
 SHELF = f"registries/{REGISTRY}/"
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 _OF_WORKSPACES = "azureml-"
 _SINCE = "2024-01-01T00:00:00.000000Z"
 
@@ -47,6 +45,6 @@ def container(place: Place, segment: str, name: str) -> Record | None:
 
 
 def _is_curated(place: Place, segment: str, name: str) -> bool:
-    if segment != "environments" or not _NAME.fullmatch(name):
+    if segment != "environments" or not DOTTED.admits(name):
         return False
     return place.shelf == SHELF or (not place.shelf and name.lower().startswith(_OF_WORKSPACES))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.names import PLAIN
 from local.azureml.secret_files import SecretFiles
 from local.azureml.storage import DATASTORE_KIND as KIND
 from local.azureml.storage import DATASTORES, DEFAULT_DATASTORE
@@ -19,7 +20,6 @@ from local.storage.azurite import ACCOUNT, ACCOUNT_KEY
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _SECRETS = {"AccountKey": "key", "Sas": "sasToken", "None": None}
 """Type of credentials -> the field of its secret."""
@@ -49,9 +49,7 @@ class Datastores:
         """Attach a container, or attach it anew: 201 or 200. The container itself is neither made nor, without
         `skipValidation=false`, looked for."""
         name = call.path_params["name"].lower()
-        if not _NAME.fullmatch(name):
-            rule = "1 to 255 letters, digits, '-' and '_', the first a letter or digit."
-            raise bad_request(f"'{name}' is not a valid datastore name: {rule}", "ValidationError")
+        PLAIN.check(name, "datastore name")
         if name in DATASTORES:
             raise _unsupported(f"a change of the workspace's own datastore '{name}'")
         document, secret = self._asked(call.properties)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from local.azureml.assets import AssetKind, Assets, Properties
 from local.azureml.call import Route
 from local.azureml.errors import bad_request, conflict
+from local.azureml.names import DOTTED
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 _DEFAULTS: Properties = {"environmentType": "UserCreated", "osType": "Linux", "tags": {}, "properties": {}}
 _DEFINITION = ("image", "condaFile", "build", "osType")
-# Curated environments and those of many examples have dots in their names; the service takes them.
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 
 
 def _check(properties: Properties) -> None:
@@ -37,7 +35,7 @@ KIND = AssetKind(
     sdk="environments",
     check=_check,
     refuse_change=_refuse_change,
-    name_pattern=_NAME,
+    name_rule=DOTTED,
     reserved=("azureml", "microsoft"),
     answer_defaults=_DEFAULTS,
     differences="no image is built: conda files stand for local Python environments",

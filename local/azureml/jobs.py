@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm, computes
@@ -12,13 +11,13 @@ from local.azureml.execution.places import fill_datastore, fill_names, with_defa
 from local.azureml.execution.runner import KIND
 from local.azureml.execution.runs import KIND as RUNS
 from local.azureml.execution.runs import Run
+from local.azureml.names import PLAIN
 from local.azureml.queries import Query
 from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _METADATA = ("description", "displayName", "tags", "properties", "isArchived")
 """All that a second PUT may change."""
 
@@ -58,16 +57,13 @@ class Jobs:
 
     def put(self, call: Call) -> Answer:
         name, properties = call.path_params["name"], call.properties
-        if not _NAME.fullmatch(name):
-            raise bad_request(
-                f"'{name}' is not a valid job name: 1 to 255 letters, digits, '-' and '_', beginning with a letter or digit."
-            )
         if self.submit_new(name, properties):
             return Answer(self._resource(name), 201)
         return self._put_again(name, self._runner.runs.get(name), properties)
 
     def check(self, name: str, properties: Body) -> None:
-        """AzureError for what would be refused at submission."""
+        """AzureError for what would be refused at submission, whoever submits it."""
+        PLAIN.check(name, "job name")
         computes.refuse_unknown(self._emulator, properties)
         self._runner.plan(name, properties)
 

@@ -11,6 +11,7 @@ from local.azureml.assets import AssetKind, Assets, Properties, refuse_path_chan
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict
 from local.azureml.mlflow.mlmodel import flavors_of
+from local.azureml.names import DOTTED
 from local.azureml.serving.records import DEPLOYMENTS
 from local.azureml.storage import is_run_artifact
 from local.azureml.store import Body, Record
@@ -23,7 +24,6 @@ ALIASES = "models.aliases"
 """model, alias -> {"version"}: MLflow's; Azure Resource Manager has no place for them."""
 MLFLOW_MODEL = "mlflow_model"
 _TYPES = ("custom_model", MLFLOW_MODEL, "triton_model")
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")
 _VERSION_ID = re.compile(r".*/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I)
 _refuse_path_change = refuse_path_change("modelUri", "modelType")
 
@@ -39,7 +39,7 @@ def model_kind() -> AssetKind:
         sdk="models",
         check=_check,
         refuse_change=_refuse_change,
-        name_pattern=_NAME,
+        name_rule=DOTTED,
         answer_defaults={"flavors": {}, "tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
         differences="a job's named output stays the modelUri as sent, and its files may come later: flavors are those that are "
         "there at registration; files of runs are copied then, from the mlflow server",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm, curated, lookup
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.names import NameRule
 from local.azureml.operations import LOCATION
 from local.azureml.queries import Query
 from local.azureml.store import Body, Record
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KIND = lookup.REGISTRIES
 _TYPE = "Microsoft.MachineLearningServices/registries"
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{2,32}")
+_NAME = NameRule(shortest=3, longest=33)
 
 
 def routes(emulator: Emulator) -> list[Route]:
@@ -54,11 +54,7 @@ class Registries:
     def put(self, call: Call) -> Answer:
         """201 for a new one, 200 for one that changes; it is there when the operation has ended."""
         name, properties = _name(call), call.properties
-        if not _NAME.fullmatch(name):
-            raise bad_request(
-                f"'{name}' is not a valid name of a registry: 3 to 33 letters, digits, '-' and '_', the first no sign.",
-                "ValidationError",
-            )
+        _NAME.check(name, "name of a registry")
         if name == curated.REGISTRY:
             raise read_only()
         if not properties.get("regionDetails"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request, not_found
 from local.azureml.execution.runner import KIND as JOBS
+from local.azureml.names import PLAIN
 from local.azureml.scheduling.scheduler import KIND
 from local.azureml.scheduling.triggers import parse_trigger
 from local.azureml.store import Body, Record
@@ -18,7 +18,6 @@ from local.azureml.store import Body, Record
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 _VIEWS: dict[str, tuple[bool, ...]] = {"EnabledOnly": (True,), "DisabledOnly": (False,), "All": (True, False)}
 _INTERNAL = ("created", "since")
 _SIGNALS = frozenset({
@@ -48,12 +47,7 @@ class Schedules:
     def put(self, call: Call) -> Answer:
         """Create or replace. What was due before a change is not made up for after it."""
         name = call.path_params["name"]
-        if not _NAME.fullmatch(name):
-            raise bad_request(
-                f"'{name[:64]}' is not a valid schedule name: 1 to 255 letters, digits, '-' and '_', "
-                "beginning with a letter or digit.",
-                "ValidationError",
-            )
+        PLAIN.check(name, "schedule name")
         now = self._scheduler.clock()
         asked = self._asked(name, call.properties)
         created: list[bool] = []

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from local.azureml import jobs
 from local.certificates import Certificates
 from local.storage.azurite import Azurite
 from tests.local.azureml.job_lab import Lab, node
@@ -432,3 +433,5 @@ def test_a_bad_job_name_is_refused(lab: Lab, name: str) -> None:
 
     with pytest.raises(AzureError, match="not a valid job name"):
         lab.put(name, lab.pipeline({}))
+    with pytest.raises(AzureError, match="not a valid job name"):  # as an invocation of a batch endpoint chooses it
+        jobs.Jobs(lab.emulator).submit_new(name, lab.pipeline({}))
