@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_TAIL_BYTES = 64 * 1024
 
 
 class ChildFailed(RuntimeError):
@@ -34,11 +35,14 @@ def die_with_parent() -> None:
 
 
 def tail(path: Path, lines: int = 20) -> str:
-    """The last lines of a text file, or an empty string when there is none."""
+    """The last lines of a text file, of its last 64 kB at most, or an empty string when there is none."""
     try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
+    return "\n".join(text.splitlines()[-lines:])
 
 
 class Child:

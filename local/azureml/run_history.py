@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 _CHILDREN = 1000
-"""In a page: the most trials that a sweep can have, for azure-ai-ml reads no second page of children."""
+"""In a page: the most trials that a sweep can have. azure-ai-ml asks for no second page of children: what its generated
+`runs.get_child` takes out of an answer (extract_data) is the runs, with None in the place of the nextLink."""
 _CHANGEABLE = frozenset({"tags", "properties", "displayName", "description", "hidden"})
 _OUTPUT_ASSET = re.compile(r"azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/1")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +29,7 @@ DATASTORE_KIND = "datastores"
 
 _WORKSPACE = r"(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
 _DATASTORE_URI = re.compile(rf"azureml://{_WORKSPACE}datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
-_JOB_URI = re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?/?(?P<path>.*)")
+JOB_OUTPUT = re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?/?(?P<path>.*)")
 _ASSET_ID = re.compile(
     r"(?:azureml:)?/subscriptions/.+/workspaces/[^/]+/(?P<kind>data|models)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I
 )
@@ -73,10 +73,10 @@ class EmulatorStorage:
             retry_total=2,
         )
 
-        self._uploads = ThreadPoolExecutor(4, thread_name_prefix="upload")
+        self._transfers = ThreadPoolExecutor(4, thread_name_prefix="transfer")
 
     def close(self) -> None:
-        self._uploads.shutdown()
+        self._transfers.shutdown()
         self.service.close()
 
     def ensure_containers(self) -> None:
@@ -108,9 +108,13 @@ class EmulatorStorage:
     def container(self, name: str) -> ContainerClient:
         return self.service.get_container_client(name)
 
-    def output_uri(self, job: str, output: str) -> str:
-        """Where a job's output goes when the job does not say: `azureml/<job>/<output>/` in the default datastore."""
-        return f"azureml://datastores/{DEFAULT_DATASTORE}/paths/azureml/{job}/{output}/"
+    def output_uri(self, job: str, output: str, kind: str = "uri_folder") -> str:
+        """Where a job's output goes when the job does not say: `azureml/<job>/<output>` in the default datastore.
+
+        A folder's ends with a slash and a file's without: azure-ai-ml looks for blobs whose names begin with it.
+        """
+        end = "" if kind == "uri_file" else "/"
+        return f"azureml://datastores/{DEFAULT_DATASTORE}/paths/azureml/{job}/{output}{end}"
 
     def datastore_container(self, name: str) -> str:
         """The container behind a datastore; 404 when there is none, 400 when its account key would not open it in Azure."""
@@ -136,7 +140,7 @@ class EmulatorStorage:
         if is_run_artifact(uri):
             artifacts = self._emulator.artifacts
             return artifacts.bring(artifacts.find(uri))
-        if match := _JOB_URI.fullmatch(uri):
+        if match := JOB_OUTPUT.fullmatch(uri):
             base = self.resolve(self._job_output(match["job"], match["output"]))
             return Location(base.container, _clean(f"{base.path}/{unquote(match['path'])}"))
         if match := _ASSET_ID.fullmatch(uri):
@@ -159,7 +163,7 @@ class EmulatorStorage:
             return str(made)
         body = self._emulator.store.get("jobs", job)
         declared = ((body or {}).get("properties", {}).get("outputs") or {}).get(output) or {}
-        return str(declared.get("uri") or self.output_uri(job, output))
+        return str(declared.get("uri") or self.output_uri(job, output, str(declared.get("jobOutputType", "uri_folder"))))
 
     def _asset_uri(self, kind: str, name: str, version: str) -> str:
         body = self._emulator.store.get(kind, name, version)
@@ -215,37 +219,53 @@ class EmulatorStorage:
 
     def upload_folder(self, folder: Path, container: str, path: str) -> Names:
         """Upload a file, or every file below a folder, to `path`; returns the blobs' names."""
-        client, files = self.container(container), list(_files(folder, path))
+        client, files = self.container(container), {name: file for file, name in _files(folder, path)}
 
-        def upload(file: Path, name: str) -> str:
+        def upload(name: str, file: Path) -> None:
             with file.open("rb") as stream:
                 client.upload_blob(name, stream, overwrite=True)
-            return name
 
-        if len(files) < 2:
-            return [upload(*entry) for entry in files]
-        uploads = [self._uploads.submit(upload, *entry) for entry in files]
-        wait(uploads)  # after a failure nothing is on its way any more
-        return [done.result() for done in uploads]
+        self._transfer(upload, files)
+        return list(files)
 
     def download_to(self, container: str, path: str, target: Path) -> Path:
         """Download the blob `path` to `target/<its name>`, or everything below it into `target`; return the file or folder.
 
-        Raises 404 when there is nothing, 400 when a blob's name would leave the target.
+        Raises 404 when there is nothing, 400 when a blob's name would leave the target: nothing is written then. When storage
+        fails on the way, what arrived stays: who needs all or nothing downloads to a folder of its own and renames it.
         """
         names = self.list(container, path)
         if not names:
             raise not_found(f"There is no blob at or below '{container}/{path}'.")
         single = names == [path]
-        for name in names:
-            relative = PurePosixPath(name).name if single else name[len(path) :].lstrip("/")
-            local = target / relative
+        places = {name: target / (PurePosixPath(name).name if single else name[len(path) :].lstrip("/")) for name in names}
+        for name, local in places.items():  # before the first one is written
             if not local.resolve().is_relative_to(target.resolve()):
                 raise AzureError(400, "UserError", f"Blob '{name}' would be written outside of its folder.")
             local.parent.mkdir(parents=True, exist_ok=True)
+        client = self.container(container)
+
+        def download(name: str, local: Path) -> None:
             with local.open("wb") as stream:
-                self.container(container).download_blob(name).readinto(stream)
+                client.download_blob(name).readinto(stream)
+
+        self._transfer(download, places)
         return target / PurePosixPath(path).name if single else target
+
+    def _transfer(self, one: Callable[[str, Path], None], files: Mapping[str, Path]) -> None:
+        """`one` blob and its file after the other, some at once; raises the first error, when nothing is on its way any more."""
+        if len(files) < 2:
+            for name, file in files.items():
+                one(name, file)
+            return
+        transfers = [self._transfers.submit(one, name, file) for name, file in files.items()]
+        wait(transfers, return_when=FIRST_EXCEPTION)
+        for transfer in transfers:  # those that wait still, after a failure
+            transfer.cancel()
+        wait(transfers)
+        for transfer in transfers:
+            if not transfer.cancelled():
+                transfer.result()
 
 
 def _files(root: Path, path: str) -> Iterator[tuple[Path, str]]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.azureml.errors import AzureError
-
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
@@ -69,7 +67,7 @@ class Materials:
         whole.mkdir(parents=True)
         try:
             found = self._storage.download_to(location.container, location.path, whole)
-        except AzureError:
+        except BaseException:
             shutil.rmtree(fresh)
             raise
         if found != whole:  # a single blob: its name tells what the file holds, so it is kept

@@ -217,7 +217,7 @@ class StepRun:
         owner, shown = (self.run["rootRunId"], output.parent_output) if output.parent_output else (self.run["runId"], name)
         if output.uri:
             return fill_names(output.uri, owner, shown)
-        return self.shop.emulator.storage.output_uri(owner, shown)
+        return self.shop.emulator.storage.output_uri(owner, shown, output.type)
 
     def _upload(self, name: str, output: Output) -> str:
         path, uri = self.output_path(name), self.destination(name)

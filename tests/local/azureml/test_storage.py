@@ -9,6 +9,7 @@ import pytest
 
 from local.azureml.emulator import Emulator
 from local.azureml.errors import AzureError
+from local.azureml.execution.materials import Materials
 from local.azureml.storage import Location
 
 Name = Callable[[str], str]
@@ -105,3 +106,20 @@ def test_a_blob_cannot_be_written_outside_of_the_folder_it_is_downloaded_to(
     with pytest.raises(AzureError, match="outside"):
         emulator.storage.download_to("azureml-blobstore", "folder", tmp_path / "target")
     assert not (tmp_path / "escaped.txt").exists()
+
+
+def test_a_folder_that_cannot_be_whole_is_an_error_and_code_of_it_is_not_kept(
+    emulator: Emulator, name: Name, tmp_path: Path
+) -> None:
+    path = name("folder")
+    for blob in ("clash", "clash/below.txt", *(f"{number}.txt" for number in range(30))):
+        emulator.storage.write("azureml-blobstore", f"{path}/{blob}", b"x")  # a disk has no file that is a folder too
+    with pytest.raises(OSError, match="clash"):
+        emulator.storage.download_to("azureml-blobstore", path, tmp_path / "loose")
+    materials = Materials(emulator, tmp_path / "materials")
+    with pytest.raises(OSError, match="clash"):
+        materials.code(f"azureml://datastores/workspaceblobstore/paths/{path}", tmp_path / "step")
+    assert not list((tmp_path / "materials").rglob("*.txt"))
+    emulator.storage.delete("azureml-blobstore", f"{path}/clash")
+    whole = emulator.storage.download_to("azureml-blobstore", path, tmp_path / "whole")
+    assert len([file for file in whole.rglob("*") if file.is_file()]) == 31
