@@ -12,7 +12,7 @@ from local.azureml.arm import page, resource
 from local.azureml.batch import DEPLOYMENTS
 from local.azureml.batch_endpoints import endpoint_record
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import AzureError, bad_request, conflict, not_found
+from local.azureml.errors import bad_request, conflict, not_emulated, not_found
 from local.azureml.execution.values import duration
 from local.azureml.online_endpoints import check_name, refuse_while_busy
 from local.azureml.serving.records import with_state
@@ -114,9 +114,7 @@ class BatchDeployments:
     def _model(self, properties: Body) -> Body:
         reference = properties.get("model") or {}
         if reference.get("referenceType", "Id") != "Id":
-            raise AzureError(
-                501, "NotSupportedByEmulator", f"A model by {reference['referenceType']} is not supported: register it first."
-            )
+            raise not_emulated(f"A model by {reference['referenceType']} is not supported: register it first.")
         model = self._version("models", reference.get("assetId"))
         code = properties.get("codeConfiguration") or {}
         if code.get("codeId"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from local.azureml.call import Answer, Call, Route
 from local.azureml.description.check import Description
 from local.azureml.description.deviations import unexplained
-from local.azureml.errors import AzureError
+from local.azureml.errors import not_emulated
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -78,8 +78,6 @@ class Checks:
             honoured |= _LISTS
         ignored = sorted(name for name in call.query if name.lower() not in honoured)
         if ignored:
-            raise AzureError(
-                501,
-                "NotSupportedByEmulator",
-                f"The Azure ML emulator does not honour the query option {', '.join(ignored)} of {route.method} {route.path}.",
+            raise not_emulated(
+                f"The Azure ML emulator does not honour the query option {', '.join(ignored)} of {route.method} {route.path}."
             )

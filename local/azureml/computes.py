@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.operations import LOCATION
 from local.azureml.store import Body, Record
 
@@ -142,7 +142,7 @@ def _asked(call: Call) -> Body:
     properties = call.properties
     kind = properties.get("computeType")
     if kind != "AmlCompute":
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator keeps computes of type AmlCompute, not '{kind}'.")
+        raise not_emulated(f"The emulator keeps computes of type AmlCompute, not '{kind}'.")
     cluster = properties.get("properties")
     if not isinstance(cluster, dict) or not cluster.get("vmSize"):
         raise bad_request("An AmlCompute needs a vmSize.", "ValidationError")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.errors import bad_request, not_found, not_supported
 from local.azureml.names import PLAIN
 from local.azureml.secret_files import SecretFiles
 from local.azureml.storage import DATASTORE_KIND as KIND
@@ -51,7 +51,7 @@ class Datastores:
         name = call.path_params["name"].lower()
         PLAIN.check(name, "datastore name")
         if name in DATASTORES:
-            raise _unsupported(f"a change of the workspace's own datastore '{name}'")
+            raise not_supported(f"a change of the workspace's own datastore '{name}'")
         document, secret = self._asked(call.properties)
         if call.query.get("skipValidation", "").lower() != "true":
             self._validate(document)
@@ -89,10 +89,10 @@ class Datastores:
         """(the document to keep, its secret apart)."""
         kind = properties.get("datastoreType")
         if kind != "AzureBlob":
-            raise _unsupported(f"a datastore of type {kind}: there is blob storage only")
+            raise not_supported(f"a datastore of type {kind}: there is blob storage only")
         account = str(properties.get("accountName"))
         if account not in (ACCOUNT, self._account):
-            raise _unsupported(f"the storage account '{account}': '{ACCOUNT}' is the only one here")
+            raise not_supported(f"the storage account '{account}': '{ACCOUNT}' is the only one here")
         container = str(properties.get("containerName"))
         if not _CONTAINER.fullmatch(container):
             rule = "3 to 63 lower-case letters, digits and single '-'."
@@ -100,7 +100,7 @@ class Datastores:
         credentials = properties.get("credentials") or {}
         credentials_type = credentials.get("credentialsType")
         if credentials_type not in _SECRETS:
-            raise _unsupported(f"credentials of type {credentials_type} for a datastore")
+            raise not_supported(f"credentials of type {credentials_type} for a datastore")
         secret = _secret(credentials_type, credentials.get("secrets") or {})
         kept = {key: properties[key] for key in ("description", "tags", "properties") if properties.get(key)}
         fits = credentials_type != "AccountKey" or hmac.compare_digest(str((secret or {})["key"]).encode(), ACCOUNT_KEY.encode())
@@ -156,10 +156,6 @@ def _secret(credentials_type: str, secrets: Body) -> Body | None:
     if not isinstance(value, str) or not value:
         raise bad_request(f"Credentials of type {credentials_type} need a {field} in their secrets.", "ValidationError")
     return {field: value.removeprefix("?") if field == "sasToken" else value}
-
-
-def _unsupported(what: str) -> AzureError:
-    return AzureError(501, "NotSupportedByEmulator", f"The Azure ML emulator does not support {what}.")
 
 
 def _hours(body: Any) -> float:

@@ -30,11 +30,14 @@ def conflict(message: str, code: str = "Conflict") -> AzureError:
     return AzureError(409, code, message)
 
 
-def not_supported(route: str) -> AzureError:
-    """501: the emulator does not know this route; `route` is "METHOD /path"."""
-    return AzureError(
-        501, "NotSupportedByEmulator", f"The Azure ML emulator does not support {route}. See docs/reference/emulator-coverage.md."
-    )
+def not_emulated(message: str) -> AzureError:
+    """501: Azure does it, the emulator does not; the message names the thing."""
+    return AzureError(501, "NotSupportedByEmulator", message)
+
+
+def not_supported(what: str) -> AzureError:
+    """As `not_emulated`, in the usual words; `what` is a route ("METHOD /path") or a thing with its article."""
+    return not_emulated(f"The Azure ML emulator does not support {what}. See docs/reference/emulator-coverage.md.")
 
 
 def unauthorized(code: str, message: str) -> AzureError:

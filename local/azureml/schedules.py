@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import AzureError, bad_request, not_found
+from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.execution.runner import KIND as JOBS
 from local.azureml.names import PLAIN
 from local.azureml.scheduling.scheduler import KIND
@@ -84,7 +84,7 @@ class Schedules:
         record = self._record(call.path_params["name"])
         action = record.body["properties"]["action"]
         if action["actionType"] != "CreateJob":
-            raise AzureError(501, "NotSupportedByEmulator", "The emulator keeps monitor schedules and never runs them.")
+            raise not_emulated("The emulator keeps monitor schedules and never runs them.")
         at = _schedule_time(call.body) or self._scheduler.clock()
         # Names have whole seconds: who triggers twice in one gets the next one.
         while (job := self._scheduler.submit(record.name, action["jobDefinition"], at)) is None:
@@ -111,7 +111,7 @@ class Schedules:
             _check_monitor(action.get("monitorDefinition"))
             return action
         if kind != "CreateJob":
-            raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not support schedules with the action '{kind}'.")
+            raise not_emulated(f"The emulator does not support schedules with the action '{kind}'.")
         definition = action.get("jobDefinition")
         if not isinstance(definition, dict):
             raise bad_request("The action CreateJob needs a jobDefinition.", "ValidationError")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.batch_deployments import check_settings
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.values import DATA_TYPES, duration, root_value, settle_inputs
 from local.azureml.store import Body, Record
 
@@ -30,7 +30,7 @@ _TRUE = ("true", "1")
 def job_of(emulator: Emulator, deployment: Record, asked: Body) -> Body:
     """The properties of the job; `asked` is the `properties` of the invocation's body. 400 for inputs that do not fit."""
     if unknown := sorted(key for key, value in asked.items() if value is not None and key not in _KNOWN):
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not support {', '.join(unknown)} in an invocation.")
+        raise not_emulated(f"The emulator does not support {', '.join(unknown)} in an invocation.")
     inputs = {key: _input(key, value) for key, value in (asked.get("inputData") or {}).items()}
     outputs = {key: _output(key, value) for key, value in (asked.get("outputData") or {}).items()}
     settings = deployment.body["properties"]

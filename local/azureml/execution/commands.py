@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
 from local.azureml.execution.values import duration, is_optional, job_output, root_value, settle_inputs
@@ -100,7 +100,7 @@ def build_step(
 def unmet(step: str, distribution: Any, resources: Mapping[str, Any]) -> tuple[str, ...]:
     """What of a step's wishes this one machine does not fulfil, in words; 501 for what could change its outcome unseen."""
     if resources.get("docker_args") or resources.get("dockerArgs") or resources.get("dockerArgsList"):
-        raise AzureError(501, "NotSupportedByEmulator", f"Step '{step}': there is no container that docker_args could change.")
+        raise not_emulated(f"Step '{step}': there is no container that docker_args could change.")
     warnings = []
     if distribution:
         kind = distribution.get("distribution_type") or distribution.get("distributionType") or distribution.get("type")
@@ -113,10 +113,8 @@ def unmet(step: str, distribution: Any, resources: Mapping[str, Any]) -> tuple[s
 
 def _plain(step: str, variables: Any) -> dict[str, str]:
     if not isinstance(variables, Mapping) or any("${{" in str(value) for value in variables.values()):
-        raise AzureError(
-            501,
-            "NotSupportedByEmulator",
-            f"Step '{step}': of expressions in environment_variables the emulator knows values ${{{{parent.inputs.x}}}} only.",
+        raise not_emulated(
+            f"Step '{step}': of expressions in environment_variables the emulator knows values ${{{{parent.inputs.x}}}} only."
         )
     return {key: str(value) for key, value in variables.items() if value is not None}
 

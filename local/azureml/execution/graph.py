@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from local.azureml.errors import AzureError, bad_request, not_supported
+from local.azureml.errors import bad_request, not_emulated, not_supported
 from local.azureml.execution.bindings import SINGLE, ParentInput, ParentOutput, StepOutput, fill_literals
 from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
@@ -49,7 +49,7 @@ def plan_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Plan:
         return Plan({name: JOBS[kind](name, properties, lookup)})
     if kind != "Pipeline":
         known = ", ".join(["Pipeline", *JOBS])
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator runs jobs of the types {known}, not '{kind}'.")
+        raise not_emulated(f"The emulator runs jobs of the types {known}, not '{kind}'.")
     return _plan_pipeline(properties, lookup)
 
 
@@ -164,9 +164,7 @@ class _Pipeline:
         kind = NODES.get(type_name)
         if kind is None and type_name != PIPELINE:
             known = ", ".join([*NODES, PIPELINE])
-            raise AzureError(
-                501, "NotSupportedByEmulator", f"Step '{path}' is of type '{type_name}': the emulator runs steps of type {known}."
-            )
+            raise not_emulated(f"Step '{path}' is of type '{type_name}': the emulator runs steps of type {known}.")
         component = kind.component(node) if kind else node.get("componentId")
         if not component:
             raise bad_request(f"Step '{path}' names no component.")
@@ -228,7 +226,7 @@ class _Pipeline:
         check_port_name(f"Step '{path}'", name)
         kind = str(declaration.get("type", "uri_folder")).lower()
         if kind not in DATA_TYPES:
-            raise AzureError(501, "NotSupportedByEmulator", f"{where}: the emulator does not support outputs of type '{kind}'.")
+            raise not_emulated(f"{where}: the emulator does not support outputs of type '{kind}'.")
         own = value if isinstance(value, Mapping) else {}
         asset, mode = asset_name(where, own.get("name"), own.get("version")), own.get("mode") or declaration.get("mode")
         binding = binding_of(where, value)

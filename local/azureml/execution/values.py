@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, ParentInput, ParentOutput, StepOutput, parse_binding
 from local.azureml.execution.plan import AssetName, Data, Lookup, Output, Value
 
@@ -130,7 +130,7 @@ def output_mode(mode: object) -> str:
     text = "upload" if mode is None else str(mode)
     known = _MODES.get(text.lower().replace("_", ""), text)
     if known not in ("upload", "rw_mount", "direct"):
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not support the output mode '{text}'.")
+        raise not_emulated(f"The emulator does not support the output mode '{text}'.")
     return known
 
 
@@ -141,7 +141,7 @@ def input_mode(mode: object) -> str:
     text = str(mode)
     known = _MODES.get(text.lower().replace("_", ""), text)
     if known not in ("ro_mount", "rw_mount", "download", "direct"):
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not support the input mode '{text}'.")
+        raise not_emulated(f"The emulator does not support the input mode '{text}'.")
     return known
 
 

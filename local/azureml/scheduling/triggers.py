@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.scheduling.recurrence import WEEK_DAYS, Frequency, Recurrence, occurrences
 from local.azureml.scheduling.time_zones import zone_of
 
@@ -114,13 +114,13 @@ def _recurrence(trigger: Mapping[str, Any]) -> Recurrence:
 def _refuse_pattern(found: Recurrence) -> None:
     """What Azure's documentation gives no meaning to."""
     if found.elapsed is not None and (found.hours or found.minutes or found.week_days or found.month_days):
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator knows no pattern of a {found.frequency} recurrence.")
+        raise not_emulated(f"The emulator knows no pattern of a {found.frequency} recurrence.")
     if found.week_days and found.frequency not in ("Week", "Month"):
         raise bad_request(f"weekDays are for the frequencies Week and Month, not {found.frequency}.", "ValidationError")
     if found.month_days and found.frequency != "Month":
         raise bad_request(f"monthDays are for the frequency Month, not {found.frequency}.", "ValidationError")
     if found.week_days and found.month_days:
-        raise AzureError(501, "NotSupportedByEmulator", "The emulator does not combine weekDays with monthDays.")
+        raise not_emulated("The emulator does not combine weekDays with monthDays.")
 
 
 def _numbers(pattern: Mapping[str, Any], name: str, low: int, high: int) -> tuple[int, ...]:

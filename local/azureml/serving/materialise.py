@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import AzureError, bad_request, not_emulated
 from local.azureml.execution.environments import ENVIRONMENTS, default_interpreter, interpreter_for
 from local.azureml.lookup import find_version
 
@@ -94,10 +94,10 @@ def _code(emulator: Emulator, code: Mapping[str, Any]) -> tuple[dict[str, Any], 
 
 def _refuse_without_code(model: Mapping[str, Any] | None, environment: Mapping[str, Any] | None) -> None:
     if environment is not None and environment.get("inferenceConfig"):
-        raise AzureError(501, "NotSupportedByEmulator", "Custom containers (inferenceConfig) are not supported: no Docker.")
+        raise not_emulated("Custom containers (inferenceConfig) are not supported: no Docker.")
     kind = (model or {}).get("modelType", "custom_model")
     if kind == "triton_model":
-        raise AzureError(501, "NotSupportedByEmulator", "Triton models are not supported: there is no Triton server.")
+        raise not_emulated("Triton models are not supported: there is no Triton server.")
     if model is None or kind != "mlflow_model":
         raise bad_request("A deployment without codeConfiguration needs a model of type mlflow_model.")
 

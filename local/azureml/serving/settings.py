@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.azureml.call import Call
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.serving.collection.asked import normalised
 from local.azureml.serving.durations import seconds
 from local.azureml.serving.probes import Probes
@@ -39,9 +39,9 @@ def asked(call: Call) -> Body:
     properties = dict(call.properties)
     compute = properties.get("endpointComputeType", "Managed")
     if compute != "Managed":
-        raise AzureError(501, "NotSupportedByEmulator", f"endpointComputeType '{compute}' is not supported: only Managed.")
+        raise not_emulated(f"endpointComputeType '{compute}' is not supported: only Managed.")
     if properties.get("modelMountPath"):
-        raise AzureError(501, "NotSupportedByEmulator", "modelMountPath is not supported: there are no containers.")
+        raise not_emulated("modelMountPath is not supported: there are no containers.")
     body: Body = {
         "location": call.body.get("location", "local"),
         "tags": call.body.get("tags") or {},

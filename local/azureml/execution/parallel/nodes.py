@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
 from local.azureml.execution.commands import display_name
 from local.azureml.execution.parallel.plan import Model, Parallel
@@ -44,7 +44,7 @@ def parallel_node(
     """The step of a node of type parallel; the node's own settings stand before its component's."""
     asked = {field: spec.get(field) if _unset(field, node.get(field)) else node[field] for field in _FIELDS}
     if asked["partition_keys"]:
-        raise AzureError(501, "NotSupportedByEmulator", f"Step '{name}': the emulator does not support partition_keys.")
+        raise not_emulated(f"Step '{name}': the emulator does not support partition_keys.")
     declared = spec.get("inputs") or {}
     inputs = settle_inputs(name, declared, given)
     work = _work(name, asked, declared, outputs, lookup)
@@ -130,7 +130,7 @@ def _script(name: str, task: Mapping[str, Any]) -> str | None:
     if kind == "model":
         return None
     if kind not in ("run_function", "function"):
-        raise AzureError(501, "NotSupportedByEmulator", f"Step '{name}': tasks of type '{kind}' are not supported.")
+        raise not_emulated(f"Step '{name}': tasks of type '{kind}' are not supported.")
     script = PurePosixPath(str(task.get("entry_script") or ""))
     if not script.name or script.is_absolute() or ".." in script.parts:
         raise bad_request(f"Step '{name}': entry_script '{script}' must be a file in the folder of its code.")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.commands import build_step, display_name, unmet
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
 from local.azureml.execution.sweep.plan import LARGEST_CONCURRENT, LARGEST_TOTAL, Goal, Limits, Sampling, Sweep
@@ -99,9 +99,7 @@ class _Asked:
     ) -> Step:
         """The trial is checked as any command step is, with one setting of the space in the place of all."""
         if direct_outputs := sorted(key for key, output in outputs.items() if output.mode == "direct"):
-            raise AzureError(
-                501, "NotSupportedByEmulator", f"Step '{self._name}': a sweep's outputs ({direct_outputs[0]}) cannot be direct."
-            )
+            raise not_emulated(f"Step '{self._name}': a sweep's outputs ({direct_outputs[0]}) cannot be direct.")
         declared = spec.get("inputs") or {}
         if twice := sorted(set(self._space) & set(given)):
             raise bad_request(f"Step '{self._name}': {', '.join(twice)} is both an input with a value and a hyperparameter.")
@@ -181,9 +179,9 @@ def _sampling(given: object, space: Mapping[str, Distribution]) -> Sampling:
     if rule not in ("random", "sobol"):
         raise bad_request(f"The rule of random sampling is random or sobol, not '{rule}'.")
     if rule == "sobol" and len(space) > MOST_DIMENSIONS:
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does sobol for {MOST_DIMENSIONS} hyperparameters at most.")
+        raise not_emulated(f"The emulator does sobol for {MOST_DIMENSIONS} hyperparameters at most.")
     if str(fields.get("logbase") or "e") != "e":
-        raise AzureError(501, "NotSupportedByEmulator", f"The emulator does not sample with logbase {fields['logbase']}.")
+        raise not_emulated(f"The emulator does not sample with logbase {fields['logbase']}.")
     seed = fields.get("seed")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise bad_request(f"The seed of a sampling algorithm must be a whole number, not {seed!r}.")
@@ -208,7 +206,7 @@ def _policy(given: object) -> Policy | None:
     if kind != "truncationselection":
         raise bad_request(f"There is no early termination policy '{kind}'.")
     if fields.get("exclude_finished_jobs"):
-        raise AzureError(501, "NotSupportedByEmulator", "The emulator does not do exclude_finished_jobs.")
+        raise not_emulated("The emulator does not do exclude_finished_jobs.")
     percentage = fields.get("truncation_percentage")
     if not isinstance(percentage, int) or not 1 <= percentage <= 99:
         raise bad_request(f"truncation_percentage must be a whole number between 1 and 99, not {percentage!r}.")

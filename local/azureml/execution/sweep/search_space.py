@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import bad_request, not_emulated
 
 Setting = str | int | float | bool
 """What a hyperparameter can be in one trial."""
@@ -89,7 +89,7 @@ def _options(name: str, values: object) -> tuple[Any, ...]:
     if not isinstance(values, list) or not values:
         raise bad_request(f"Hyperparameter '{name}': choice needs at least one value.")
     if any(isinstance(value, Mapping | Sequence) and not isinstance(value, str) for value in values):
-        raise AzureError(501, "NotSupportedByEmulator", f"Hyperparameter '{name}': the emulator does not do nested choices.")
+        raise not_emulated(f"Hyperparameter '{name}': the emulator does not do nested choices.")
     return tuple({repr(value): value for value in values}.values())
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from local.azureml.errors import AzureError, bad_request
+from local.azureml.errors import AzureError, bad_request, not_emulated
 from local.azureml.serving.collection.plan import ROLLING_RATES, Collection, CollectionPlan
 from local.azureml.storage import DEFAULT_DATASTORE, Location
 
@@ -22,7 +22,7 @@ def normalised(asked: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not asked:
         return None
     if (asked.get("requestLogging") or {}).get("captureHeaders"):
-        raise AzureError(501, "NotSupportedByEmulator", "dataCollector.requestLogging.captureHeaders is not supported.")
+        raise not_emulated("dataCollector.requestLogging.captureHeaders is not supported.")
     rate = str(asked.get("rollingRate") or "Hour").capitalize()
     if rate not in ROLLING_RATES:
         raise bad_request(f"dataCollector.rollingRate must be one of {', '.join(ROLLING_RATES)}, not '{asked['rollingRate']}'.")
