@@ -10,10 +10,12 @@ from local.azureml import arm
 from local.azureml.assets import AssetKind, Assets, Properties, refuse_path_change, require
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict
+from local.azureml.execution.runs import KIND as RUNS
+from local.azureml.mlflow.artifacts import is_copy
 from local.azureml.mlflow.mlmodel import flavors_of
 from local.azureml.names import DOTTED
 from local.azureml.serving.records import DEPLOYMENTS
-from local.azureml.storage import is_run_artifact
+from local.azureml.storage import JOB_OUTPUT, is_run_artifact
 from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ def model_kind() -> AssetKind:
         refuse_change=_refuse_change,
         name_rule=DOTTED,
         answer_defaults={"flavors": {}, "tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
-        differences="a job's named output stays the modelUri as sent, and its files may come later: flavors are those that are "
-        "there at registration; files of runs are copied then, from the mlflow server",
+        differences="a job's output that is not there yet stays the modelUri as sent; flavors are those that are there at "
+        "registration; files of runs are copied then, from the mlflow server, and never change afterwards",
     )
 
 
@@ -63,14 +65,14 @@ class Models(Assets):
         name, version = call.path_params["name"], call.path_params["version"]
         self._check_names(name, version)
         _check(call.properties)
-        is_new = self._store.record(self._versions, name, version) is None
-        properties = self._settled(call.properties, is_new=is_new)
+        there = self._store.record(self._versions, name, version)
+        properties = self._settled(call.properties, there.body["properties"] if there else None)
         return super().put_version(dataclasses.replace(call, body={**call.body, "properties": properties}))
 
     def register(self, name: str, properties: Properties) -> Record:
         """Make the next version of `name`; 404 when there is no model of this name."""
         _check(properties)
-        properties = self._settled(properties, is_new=True)
+        properties = self._settled(properties, None)
         with self._store.transaction():
             if self._store.record(self._containers, name) is None:
                 raise self._missing(name)
@@ -102,19 +104,41 @@ class Models(Assets):
             self._store.delete_all(ALIASES, name)
             return super().delete_name(call)
 
-    def _settled(self, properties: Properties, *, is_new: bool) -> Properties:
-        """The properties as they are kept: files of runs have a place in the workspace, MLflow models their flavors."""
+    def _settled(self, properties: Properties, before: Properties | None) -> Properties:
+        """The properties as they are kept: files of jobs and runs have a place in the workspace, MLflow models their flavors.
+
+        `before`: of the version, None for a new one.
+        """
         uri = properties["modelUri"]
+        if before is not None and uri == before["modelUri"]:
+            return properties
         if is_run_artifact(uri):
-            found = self._emulator.artifacts.find(uri)
-            if is_new:
-                self._emulator.artifacts.bring(found)
-            uri = self._emulator.storage.datastore_uri(found.place)
-            origin = {"jobName": found.job} if found.job else {}
-            properties = {**origin, **properties, "modelUri": uri}
-        if is_new and properties.get("modelType") == MLFLOW_MODEL:
-            properties = {**properties, "flavors": flavors_of(self._emulator.storage, uri) or properties.get("flavors") or {}}
+            properties = self._of_run(properties, before)
+        elif match := JOB_OUTPUT.fullmatch(uri):
+            properties = self._of_output(properties, match["job"])
+        if before is None and properties.get("modelType") == MLFLOW_MODEL:
+            flavors = flavors_of(self._emulator.storage, properties["modelUri"])
+            properties = {**properties, "flavors": flavors or properties.get("flavors") or {}}
         return properties
+
+    def _of_run(self, properties: Properties, before: Properties | None) -> Properties:
+        artifacts, storage = self._emulator.artifacts, self._emulator.storage
+        found = artifacts.find(properties["modelUri"])
+        if before is None:
+            uri = storage.datastore_uri(artifacts.bring(found))
+        elif is_copy(storage.resolve(before["modelUri"]), found):
+            uri = before["modelUri"]
+        else:
+            uri = storage.datastore_uri(found.place)  # another path, which is refused
+        return {**({"jobName": found.job} if found.job else {}), **properties, "modelUri": uri}
+
+    def _of_output(self, properties: Properties, job: str) -> Properties:
+        """Azure's own place of an output that is there: `models.download` cannot read a job's URI. One to come stays as sent."""
+        storage = self._emulator.storage
+        place = storage.resolve(properties["modelUri"])
+        if self._store.record(RUNS, job) is None or not storage.list(*place):
+            return properties
+        return {"jobName": job, **properties, "modelUri": storage.datastore_uri(place)}
 
     def _publish(self, name: str, version: str, body: Body) -> None:
         properties = body["properties"]

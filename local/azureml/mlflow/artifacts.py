@@ -1,11 +1,13 @@
 """Files that runs logged to MLflow, brought into the workspace's own artifact store, where Azure has them from the beginning.
 
 They are copied when something of the workspace is made of them (a model version, a job's input), not looked up again later:
-from then on they are as lasting as the workspace's storage, whatever becomes of the mlflow server.
+from then on they are as lasting as the workspace's storage, whatever becomes of the mlflow server. What was copied once never
+changes: when a run has logged other files under the same path, these get a place of their own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import tempfile
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 STORE = "workspaceartifactstore"
+COPIES = "artifacts.copies"
+"""Store kind: the place of a run's files (container and path) -> `content`, the hash of what was copied there first."""
 AZURE_RUN = "azureml.runId"
 """The tag of an MLflow run that has Azure's name of it."""
 _RUNS_URI = re.compile(r"runs:/+(?P<run>[^/]+)/(?P<path>.+)")
@@ -35,6 +39,7 @@ _JOB_ARTIFACT = re.compile(
 )
 _LOGGED_MODEL = re.compile(r"models:/+(?P<id>m-[0-9a-zA-Z-]+)")
 _ARTIFACTS = "mlflow-artifacts"
+_APART = re.compile(r"content-[0-9a-f]{16}")
 _log = logging.getLogger(__name__)
 
 
@@ -113,14 +118,24 @@ class RunArtifacts:
         return self._of_run(run.id, _checked_path(unquote(source[len(root) :])))
 
     def bring(self, found: RunArtifact) -> Location:
-        """Copy it into the workspace's artifact store, whole or not at all."""
-        if found.source is not None:
-            with tempfile.TemporaryDirectory(prefix="artifacts-", dir=self._emulator.folder) as folder:
-                content = Path(folder) / "content"
-                for relative in self._files(found.source):
-                    self._download(f"{found.source}/{relative}" if relative else found.source, content / relative)
-                self._upload(content, found.place)
-        return found.place
+        """Copy it into the workspace's artifact store, whole or not at all; where it lies there now."""
+        if found.source is None:
+            return found.place
+        with tempfile.TemporaryDirectory(prefix="artifacts-", dir=self._emulator.folder) as folder:
+            content = Path(folder) / "content"
+            for relative in self._files(found.source):
+                self._download(f"{found.source}/{relative}" if relative else found.source, content / relative)
+            place = self._place_of(found.place, _hash(content))
+            self._upload(content, place)
+        return place
+
+    def _place_of(self, usual: Location, content: str) -> Location:
+        """Azure's place for the files that come first, another one for each other content."""
+        key = "/".join(usual)
+        if self._store.record(COPIES, key) is None and self._storage.list(*usual):
+            return _apart(usual, content)  # the files that are there are nobody's copy, or an older emulator's
+        first = self._store.upsert(COPIES, key, "", lambda old: old or {"content": content})
+        return usual if first.body["content"] == content else _apart(usual, content)
 
     def _of_run(self, name: str, path: str) -> RunArtifact:
         run = self.run(name)
@@ -207,6 +222,30 @@ class RunArtifacts:
             for name in set(self._storage.list(*place)) - before:
                 self._storage.delete(place.container, name)
             raise
+
+
+def is_copy(place: Location, found: RunArtifact) -> bool:
+    """True when `bring` may have answered `place` for these files of the run, now or earlier."""
+    usual = found.place
+    folder, _, name = usual.path.rpartition("/")
+    apart = re.fullmatch(rf"{re.escape(folder)}/{_APART.pattern}/{re.escape(name)}", place.path)
+    return place == usual or (place.container == usual.container and apart is not None)
+
+
+def _apart(usual: Location, content: str) -> Location:
+    # The last name stays: a scoring script finds the model's folder by it.
+    folder, _, name = usual.path.rpartition("/")
+    return Location(usual.container, f"{folder}/content-{content}/{name}")
+
+
+def _hash(content: Path) -> str:
+    """Of the names and bytes of a file, or of all files of a folder."""
+    whole = hashlib.sha256()
+    for file in [content] if content.is_file() else sorted(one for one in content.rglob("*") if one.is_file()):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.relative_to(content).as_posix()}\0{digest}\n".encode())
+    return whole.hexdigest()[:16]
 
 
 def _checked_path(path: str) -> str:

@@ -17,11 +17,14 @@ import psutil
 import pytest
 from azure.ai.ml import Output
 from azure.ai.ml.entities import Environment, Model
+from azure.ai.ml.exceptions import AssetPathException
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError, ServiceRequestError
 from azure.storage.blob import ContainerClient
 
 from local.azureml.emulator import Emulator
+from local.azureml.events import EventSink
 from local.azureml.mlflow import MlflowServer
+from local.azureml.models import EVENT as REGISTERED
 from tests.local.azureml.pipelines import unique
 
 if TYPE_CHECKING:
@@ -75,11 +78,12 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Logged:
-    """What the job left: `run` is MLflow's id of its run."""
+    """What the job left: `run` is MLflow's id of its run, `events` what was published meanwhile (type, subject, data)."""
 
     model: str
     job: str
     run: str
+    events: tuple[tuple[str, str, dict[str, Any]], ...]
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +108,24 @@ def run_job(
     return run
 
 
+class Published(EventSink):
+    """Keeps what is published. Nobody has subscribed to the session's emulator; delivery has tests of its own."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__(emulator)
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+
+    def publish(self, event_type: str, subject: str, data: dict[str, Any]) -> None:
+        self.events.append((event_type, subject, data))
+
+
 @pytest.fixture(scope="module")
-def logged(run_job: Run) -> Logged:
-    name = unique("logged")
-    job, log = run_job(JOB, name, "${{outputs.kept}}", kept=Output(type="mlflow_model"))
-    return Logged(name, job, log.split("RUN ")[1].split()[0])
+def logged(run_job: Run, emulator: Emulator) -> Logged:
+    name, published = unique("logged"), Published(emulator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulator, "events", published)
+        job, log = run_job(JOB, name, "${{outputs.kept}}", kept=Output(type="mlflow_model"))
+    return Logged(name, job, log.split("RUN ")[1].split()[0], tuple(published.events))
 
 
 def test_what_a_job_registers_with_mlflow_is_a_model_of_the_workspace(
@@ -124,6 +141,11 @@ def test_what_a_job_registers_with_mlflow_is_a_model_of_the_workspace(
         assert model.path.endswith(f"/{folder}")
         assert model.properties["mlflow.runId"] == logged.run
     assert ml_client.models.get(logged.model, "2").tags == {"by": "runs"}
+    registered = [(subject, data) for kind, subject, data in logged.events if kind == REGISTERED]
+    assert [subject for subject, _ in registered] == [f"models/{logged.model}:{version}" for version in (1, 2, 3)]
+    data = registered[1][1]
+    assert (data["ModelName"], data["ModelVersion"], data["ModelTags"]) == (logged.model, 2, {"by": "runs"})
+    assert data["ModelProperties"]["mlflow.runId"] == logged.run
     ml_client.models.download(logged.model, "3", download_path=str(tmp_path))
     assert (tmp_path / logged.model / "plain" / "MLmodel").is_file()
 
@@ -167,6 +189,10 @@ def test_the_mlflow_client_finds_and_loads_models_whichever_way_they_came(
     output = f"azureml://jobs/{logged.job}/outputs/kept"
     fifth = ml_client.models.create_or_update(Model(name=logged.model, path=output, type="mlflow_model"))
     assert (fifth.version, set(fifth.flavors)) == ("5", {"python_function", "sklearn"})
+    # A job's output has its place in the workspace, by which the SDK downloads it.
+    assert (fifth.job_name, "/datastores/workspaceblobstore/paths/azureml/" in fifth.path) == (logged.job, True)
+    ml_client.models.download(logged.model, "5", download_path=str(tmp_path / "fifth"))
+    assert (tmp_path / "fifth" / logged.model / "kept" / "MLmodel").is_file()
     # As a job, because its process is forked from one that has imported mlflow already; the client would be the same outside.
     _, log = run_job(CLIENT, logged.model, logged.job)
     seen = json.loads(next(line for line in log.splitlines() if line.startswith("{")))
@@ -177,6 +203,37 @@ def test_the_mlflow_client_finds_and_loads_models_whichever_way_they_came(
     assert (seen["run"], seen["auc"], seen["seen"]) == (logged.run, 0.5, "by name")
     assert (seen["again"], seen["renamed"]) == ("6", "NOT_IMPLEMENTED")
     assert ml_client.models.get(logged.model, "6").path == ml_client.models.get(logged.model, "1").path
+
+
+def test_a_version_keeps_its_files_whatever_its_run_logs_later(
+    ml_client: MLClient, emulator: Emulator, mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    url, name = f"{emulator.settings.mlflow_url}/api/2.0", unique("kept")
+    run = httpx.post(f"{url}/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+
+    def registered(weights: bytes) -> str:
+        for path, content in (("MLmodel", b"flavors: {python_function: {}}"), ("weights.bin", weights)):
+            file = f"{url}/mlflow-artifacts/artifacts/0/{run}/artifacts/model/{path}"
+            assert httpx.put(file, content=content).status_code == 200
+        model = Model(name=name, path=f"runs:/{run}/model", type="mlflow_model")
+        return str(ml_client.models.create_or_update(model).path)
+
+    first, second, third, fourth = (registered(weights) for weights in (b"one", b"two", b"two", b"one"))
+    assert first.endswith(f"/ExperimentRun/dcid.{run}/model")
+    assert (first, second) == (fourth, third)
+    assert second != first
+    assert second.endswith("/model")
+    for version, weights in (("1", b"one"), ("2", b"two"), ("3", b"two"), ("4", b"one")):
+        ml_client.models.download(name, version, download_path=str(tmp_path / version))
+        assert (tmp_path / version / name / "model" / "weights.bin").read_bytes() == weights
+    for version, path in (("1", first), ("2", second)):
+        again = Model(name=name, version=version, path=f"runs:/{run}/model", type="mlflow_model", tags={"a": "b"})
+        changed = ml_client.models.create_or_update(again)
+        assert (changed.path, changed.tags) == (path, {"a": "b"})
+    httpx.put(f"{url}/mlflow-artifacts/artifacts/0/{run}/artifacts/other/MLmodel", content=b"flavors: {python_function: {}}")
+    other = Model(name=name, version="1", path=f"runs:/{run}/other", type="mlflow_model")
+    with pytest.raises((HttpResponseError, AssetPathException)):
+        ml_client.models.create_or_update(other)
 
 
 @pytest.fixture
