@@ -25,6 +25,7 @@ _PROMPT_TAG = "mlflow.prompt.is_prompt"
 _ALIAS = re.compile(r"(?!v\d+$)(?!latest$)[\w-]{1,255}", re.IGNORECASE)
 _REGISTERED_VERSION = re.compile(r"models:/+(?P<name>[^/@]+)/(?P<version>\d+)")
 _MOST_MODELS, _MOST_VERSIONS = 1000, 200_000
+_MOST_FOUND = 1_000_000
 
 
 class Registry:
@@ -102,8 +103,8 @@ class Registry:
         raise unsupported("deleting registered models: delete their versions, or archive the model")
 
     def search_registered_models(self, asked: Parameters) -> Json:
-        active = [one for one in self._store.records(self._names) if not one.body["properties"].get("isArchived")]
-        found = search.models(active, asked.optional("filter"), asked.texts("order_by"))
+        asked_for = search.narrowed(Query(self._names, archived=False, newest_first=False), asked.optional("filter"))
+        found = search.models(self._store.page(asked_for, _MOST_FOUND).records, asked.optional("filter"), asked.texts("order_by"))
         shown, following = search.page(found, asked.limit(100, _MOST_MODELS), asked.optional("page_token"))
         return {"registered_models": [self._shown(one) for one in shown], "next_page_token": following}
 
@@ -163,8 +164,10 @@ class Registry:
         return {}
 
     def search_model_versions(self, asked: Parameters) -> Json:
-        active = [one for one in self._store.records(self._versions) if not one.body["properties"].get("isArchived")]
-        found = search.versions(active, asked.optional("filter"), asked.texts("order_by"), self._run_of)
+        asked_for = search.narrowed(Query(self._versions, archived=False, newest_first=False), asked.optional("filter"))
+        found = search.versions(
+            self._store.page(asked_for, _MOST_FOUND).records, asked.optional("filter"), asked.texts("order_by"), self._run_of
+        )
         shown, following = search.page(found, asked.limit(10_000, _MOST_VERSIONS), asked.optional("page_token"))
         return {"model_versions": [self._version_shown(one) for one in shown], "next_page_token": following}
 
@@ -210,7 +213,7 @@ class Registry:
 
     def _active(self, name: str) -> Sequence[Record]:
         query = Query(self._versions, name, archived=False, newest_first=False)
-        return self._store.page(query, _MOST_VERSIONS).records
+        return self._store.page(query, _MOST_FOUND).records
 
     def _aliases(self, name: str) -> dict[str, str]:
         return {record.version: record.body["version"] for record in self._store.records(ALIASES, name)}

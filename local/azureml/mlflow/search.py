@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from local.azureml.mlflow.entities import milliseconds, source_of, tags_of
 from local.azureml.mlflow.errors import invalid
+from local.azureml.queries import Query
 from local.azureml.store import Record
 
 Value = str | int | None
@@ -60,6 +61,14 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": lambda found, value: bool(found > value),
     ">=": lambda found, value: bool(found >= value),
 }
+
+
+def narrowed(query: Query, filter_string: str) -> Query:
+    """`query` for what the store can find by itself: a name and tags that are equal to something."""
+    equal = [one for one in _parse(filter_string, _OF_VERSIONS) if one.op == "="]
+    names = [str(one.value) for one in equal if one.key == "name" and not one.is_tag]
+    tags = tuple((one.key, str(one.value)) for one in equal if one.is_tag)
+    return replace(query, name=names[0] if names else query.name, tags=(*query.tags, *tags))
 
 
 def models(records: Sequence[Record], filter_string: str, order_by: Sequence[str]) -> list[Record]:
@@ -150,8 +159,19 @@ def _number(record: Record) -> int:
 
 
 def _like(found: str, pattern: str, *, ignore_case: bool) -> bool:
-    wanted = "".join(".*" if char == "%" else "." if char == "_" else re.escape(char) for char in pattern)
-    return re.fullmatch(wanted, found, re.DOTALL | (re.IGNORECASE if ignore_case else 0)) is not None
+    """`%` is any text, `_` any character. Part by part, each as early as it can be: many `%` take no more time than few."""
+    first, *others = (_literally(part, ignore_case=ignore_case) for part in pattern.split("%"))
+    if not others:
+        return first.fullmatch(found) is not None
+    match, end = first.match(found), len(found) - len(pattern.rpartition("%")[2])
+    for part in others[:-1]:
+        match = part.search(found, match.end()) if match else None
+    return match is not None and match.end() <= end and others[-1].fullmatch(found, end) is not None
+
+
+def _literally(text: str, *, ignore_case: bool) -> re.Pattern[str]:
+    wanted = "".join("." if char == "_" else re.escape(char) for char in text)
+    return re.compile(wanted, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
 
 
 def _ordered(records: list[Record], order_by: Sequence[str], keys: dict[str, Callable[[Record], Any]]) -> list[Record]:
