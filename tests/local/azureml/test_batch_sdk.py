@@ -54,6 +54,7 @@ PYFUNC = """
 import mlflow
 class Twice(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
+        assert str(model_input["code"].dtype) != "int64"
         return model_input["x"] * 2
 mlflow.models.set_model(Twice())
 """
@@ -183,19 +184,25 @@ def test_an_mlflow_model_needs_no_script_and_its_rows_say_where_they_are_from(ba
     folder.mkdir()
     (folder / "model.py").write_text(PYFUNC)
     flavors = {"python_function": {"loader_module": "mlflow.pyfunc.model", "model_code_path": "model.py", "config": None}}
-    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "mlflow_version": "3.0.0"}))
+    signature = {"inputs": json.dumps([{"name": "x", "type": "double"}, {"name": "code", "type": "string"}])}
+    described = {"flavors": flavors, "mlflow_version": "3.0.0", "signature": signature}
+    (folder / "MLmodel").write_text(yaml.safe_dump(described))
     client.batch_deployments.begin_create_or_update(
         ModelBatchDeployment(
             name="mlflow", endpoint_name=ENDPOINT, compute="cpu-cluster",
             model=Model(name="twice", path=str(folder), type=AssetTypes.MLFLOW_MODEL, version="1"),
-            settings=ModelBatchDeploymentSettings(mini_batch_size=2),
+            settings=ModelBatchDeploymentSettings(mini_batch_size=2, error_threshold=0),
         )
     ).result()  # fmt: skip
-    job = batch.invoke("mlflow", inputs={"houses": Input(type="uri_folder", path=batch.data(a_csv="x\n1\n2\n", b_csv="x\n5\n"))})
+    # Whole numbers where the signature has doubles and strings: a CSV file is read as the signature says.
+    data = batch.data(a_csv="x,code\n1,007\n2,008\n", b_csv="x,code\n5,009\n")
+    job = batch.invoke("mlflow", inputs={"houses": Input(type="uri_folder", path=data)})
+    wrong = batch.invoke("mlflow", input=Input(type="uri_folder", path=batch.data(c_csv="x,code\nmany,1\n")))
     assert until_ended(client, job.name).status == "Completed"
     client.jobs.download(job.name, output_name="score", download_path=batch.folder / "mlflow")
     with (batch.folder / "mlflow" / "named-outputs" / "score" / "predictions.csv").open() as file:
-        assert list(csv.reader(file)) == [["0", "2", "a.csv"], ["1", "4", "a.csv"], ["0", "10", "b.csv"]]
+        assert list(csv.reader(file)) == [["0", "2.0", "a.csv"], ["1", "4.0", "a.csv"], ["0", "10.0", "b.csv"]]
+    assert "could not convert string to float: 'many'" in batch.failure(wrong.name)
 
 
 def test_a_deployment_of_a_pipeline_component_runs_its_steps(batch: Batch) -> None:

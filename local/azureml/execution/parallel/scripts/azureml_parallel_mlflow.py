@@ -1,6 +1,7 @@
 """Entry script for MLflow models that come without one: a line `row,prediction,file` per row of every CSV or Parquet file.
 
-The columns, and that other types of files fail, are Azure ML's (its manual on MLflow models in batch deployments).
+The columns, that other types of files fail, and that a CSV file is read with the types of the model's signature are Azure ML's
+(its manual on MLflow models in batch deployments): what cannot be read as the signature's type fails.
 """
 
 from __future__ import annotations
@@ -13,6 +14,15 @@ from pathlib import Path
 from typing import Any
 
 _state: dict[str, Any] = {}
+_TYPES = {
+    "boolean": "bool",
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "string": "str",
+}
+"""MLflow's name of a column's type -> what pandas reads it as."""
 
 
 def init() -> None:
@@ -22,6 +32,7 @@ def init() -> None:
     if described is None:
         raise FileNotFoundError("The model has no file MLmodel: it is no MLflow model.")
     _state["model"] = pyfunc.load_model(str(described.parent))
+    _state["columns"] = _signed(_state["model"].metadata.get_input_schema())
 
 
 def run(mini_batch: list[str]) -> list[str]:
@@ -41,7 +52,22 @@ def _read(file: Path) -> Any:
     if kind not in ("csv", "parquet", "pqt"):
         raise ValueError(f"File type '{kind}' is not supported.")
     pandas = importlib.import_module("pandas")
-    return pandas.read_csv(file) if kind == "csv" else pandas.read_parquet(file)
+    return _read_csv(pandas, file) if kind == "csv" else pandas.read_parquet(file)
+
+
+def _signed(schema: Any) -> dict[str, str]:
+    """The columns that the signature names, with MLflow's names of their types; {} without one, and for tensors."""
+    if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
+        return {}
+    return {one.name: getattr(one.type, "name", "") for one in schema.inputs}
+
+
+def _read_csv(pandas: Any, file: Path) -> Any:
+    signed = _state["columns"]
+    there = pandas.read_csv(file, nrows=0).columns
+    types = {name: _TYPES[kind] for name, kind in signed.items() if name in there and kind in _TYPES}
+    times = [name for name, kind in signed.items() if name in there and kind == "datetime"]
+    return pandas.read_csv(file, dtype=types, parse_dates=times or False)
 
 
 def _columns(predictions: Any) -> list[list[Any]]:
