@@ -10,11 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from azure.ai.ml import MLClient
+from azure.ai.ml import Input, MLClient, command
 from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import (
     DataCollector,
     DeploymentCollection,
+    Environment,
     ManagedOnlineDeployment,
     ManagedOnlineEndpoint,
     Model,
@@ -24,7 +25,9 @@ from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import HttpResponseError
 
 from local.azureml.emulator import Emulator
+from local.azureml.mlflow import MlflowServer
 from local.azureml.serving.service import serving_of
+from tests.local.azureml.pipelines import unique, until_ended
 from tests.local.azureml.scoring_assets import trust, wait_until
 
 ENDPOINT = "sdk-mlflow"
@@ -46,11 +49,10 @@ CONDA = "name: nobody-has-made-this\ndependencies: [python=3.11, {pip: [mlflow, 
 
 @dataclass
 class Scored:
-    """The endpoint with its deployment `blue`: y = a + 10 b."""
+    """The endpoint with its deployment `blue` of a model that was registered from `runs:/...`: y = a + 10 b."""
 
     client: MLClient
     emulator: Emulator
-    model: Path
 
     def deployment(self, name: str, model: Model, **settings: Any) -> ManagedOnlineDeployment:
         kind = "Standard_DS3_v2"
@@ -66,17 +68,24 @@ class Scored:
 
 
 @pytest.fixture(scope="module")
-def scored(ml_client: MLClient, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scored]:
-    folder = tmp_path_factory.mktemp("mlflow") / "model"
-    (folder / "code").mkdir(parents=True)
-    (folder / "code" / "sum_of_two.py").write_text(LOADER)
-    (folder / "MLmodel").write_text(json.dumps(MLMODEL))
-    (folder / "conda.yaml").write_text(CONDA)
+def run(emulator: Emulator, mlflow_server: MlflowServer) -> str:
+    """A run of MLflow's that has logged the model; its id."""
+    api = f"{emulator.settings.mlflow_url}/api/2.0"
+    made = httpx.post(f"{api}/mlflow/runs/create", json={"experiment_id": "0"}).raise_for_status().json()
+    run = str(made["run"]["info"]["run_id"])
+    files = {"MLmodel": json.dumps(MLMODEL), "conda.yaml": CONDA, "code/sum_of_two.py": LOADER}
+    for name, text in files.items():
+        httpx.put(f"{api}/mlflow-artifacts/artifacts/0/{run}/artifacts/model/{name}", content=text).raise_for_status()
+    return run
+
+
+@pytest.fixture(scope="module")
+def scored(ml_client: MLClient, emulator: Emulator, run: str) -> Iterator[Scored]:
     ml_client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=ENDPOINT, auth_mode="aad_token")).result()
-    made = Scored(ml_client, emulator, folder)
+    made = Scored(ml_client, emulator)
     asked = made.deployment(
         "blue",
-        Model(name="sdk-sum", version="1", path=str(folder), type=AssetTypes.MLFLOW_MODEL),
+        Model(name="sdk-sum", version="1", path=f"runs:/{run}/model", type=AssetTypes.MLFLOW_MODEL),
         data_collector=DataCollector({name: DeploymentCollection(enabled="true") for name in COLLECTIONS}, rolling_rate="day"),
         liveness_probe=ProbeSettings(initial_delay=60, period=10, timeout=2, success_threshold=1, failure_threshold=3),
         egress_public_network_access="enabled",
@@ -182,6 +191,21 @@ def test_what_is_collected_lands_where_its_data_asset_points(scored: Scored) -> 
     assert found["request"]["xrequestid"] == found["response"]["correlationid"] == "the-one"
     assert found["model_inputs"]["correlationid"] == found["model_outputs"]["correlationid"]
     assert (found["request"]["path"], found["request"]["method"]) == ("/score", "POST")
+    collected = Input(type="uri_folder", path=f"azureml:{ENDPOINT}-blue-request:1")
+    assert '"xrequestid":"the-one"' in _printed(scored, "cat $(find ${{inputs.data}} -name '*.jsonl')", collected).replace(
+        " ", ""
+    )
+
+
+def _printed(scored: Scored, line: str, data: Input) -> str:
+    """The log of a command job that reads `data`."""
+    job = command(
+        command=line, inputs={"data": data}, environment=Environment(name="collected", version="1", image="python:3.11")
+    )
+    job.name = unique("reads")
+    scored.client.jobs.create_or_update(job)
+    assert until_ended(scored.client, job.name).status == "Completed"
+    return scored.emulator.jobs.log_file(scored.emulator.jobs.runs.get(job.name)).read_text()
 
 
 @pytest.mark.train_environment
