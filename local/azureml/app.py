@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 
 from local.azureml import (
@@ -44,6 +46,7 @@ from local.azureml import (
     workspaces,
 )
 from local.azureml.batch import jobs as batch_jobs
+from local.azureml.bodies import read_body
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, bad_request
 from local.azureml.store import MissingDocumentError
@@ -51,6 +54,8 @@ from local.azureml.store import MissingDocumentError
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
+_PIECE = 256 * 1024
+"""Characters of a file that are in memory at once."""
 _log = logging.getLogger(__name__)
 
 # One module per resource; each has `routes(emulator) -> list[Route]`.
@@ -138,7 +143,7 @@ async def _call(emulator: Emulator, router: Router, request: Request) -> tuple[C
 
 
 async def _body(request: Request) -> Any:
-    raw = await request.body()
+    raw = await read_body(request)
     if not raw:
         return None
     try:
@@ -154,6 +159,18 @@ def _response(answer: Answer) -> Response:
         return Response(status_code=answer.status, headers=answer.headers)
     if isinstance(answer.body, str):
         return Response(answer.body, answer.status, answer.headers, media_type="text/plain")
+    if isinstance(answer.body, Path):
+        return StreamingResponse(_text_of(answer.body), answer.status, answer.headers, media_type="text/plain")
     if isinstance(answer.body, bytes):
         return Response(answer.body, answer.status, answer.headers, media_type="application/octet-stream")
     return Response(orjson.dumps(answer.body), answer.status, answer.headers, media_type="application/json")
+
+
+def _text_of(file: Path) -> Iterator[bytes]:
+    """A text file, perhaps one that grows, in pieces: a job may log more than this process should hold. No file: nothing."""
+    try:
+        with file.open(encoding="utf-8", errors="replace", newline="") as text:
+            while piece := text.read(_PIECE):
+                yield piece.encode()
+    except FileNotFoundError:
+        return

@@ -25,6 +25,8 @@ ML_AUDIENCE = "https://ml.azure.local"
 ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
 _TYPE = "Microsoft.MachineLearningServices/workspaces"
 _PAGE = 100
+_DIGITS = 9
+"""Of a number in a query: what is longer is no number of items."""
 _VIEWS: dict[str, bool | None] = {
     "ActiveOnly": False,
     "ArchivedOnly": True,
@@ -209,6 +211,6 @@ def _positive(call: Call, name: str) -> int | None:
     value = call.query.get(name)
     if value is None:
         return None
-    if not value.isdecimal() or int(value) < 1:
-        raise bad_request(f"{name} must be a positive integer, not '{value}'.")
+    if not value.isdecimal() or len(value) > _DIGITS or int(value) < 1:
+        raise bad_request(f"{name} must be a positive integer, not '{value[:64]}'.")
     return int(value)

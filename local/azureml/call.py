@@ -29,10 +29,17 @@ class Call:
             raise bad_request("The request body must be a JSON object with an object 'properties'.", "InvalidRequestContent")
         return properties
 
+    def field(self, name: str) -> Any:
+        """A field that the body must have; 400 when it has not."""
+        value = self.body.get(name) if isinstance(self.body, dict) else None
+        if not value:
+            raise bad_request(f"The request body must be a JSON object with '{name}'.")
+        return value
+
 
 @dataclass(frozen=True)
 class Answer:
-    """`body`: dict or list -> JSON; str -> text/plain; bytes -> octets; None -> empty."""
+    """`body`: dict or list -> JSON; str, or a file with text -> text/plain; bytes -> octets; None -> empty."""
 
     body: Any = None
     status: int = 200

@@ -80,7 +80,7 @@ class RegistryAssets:
 
     def upload(self, call: Call) -> Answer:
         """A fresh container to upload to; 409 for a version that is there, which tells the SDK to upload nothing."""
-        asset = str(_field(call, "assetId"))
+        asset = str(call.field("assetId"))
         kind, name, version = _parts(call, asset)
         assets = self._assets(call, kind, writes=True)
         if assets.has(name, version):
@@ -94,8 +94,8 @@ class RegistryAssets:
 
     def read(self, call: Call) -> Answer:
         """Leave to read the container in which an asset's files are."""
-        uri = str(_field(call, "blobUri"))
-        kind, name, version = _parts(call, str(_field(call, "assetId")))
+        uri = str(call.field("blobUri"))
+        kind, name, version = _parts(call, str(call.field("assetId")))
         kept = self._assets(call, kind).properties(name, version).get(_URI_FIELD.get(kind, "codeUri"))
         if kept != uri:
             raise bad_request(f"'{uri}' is not where {kind}/{name}/versions/{version} lies.")
@@ -160,13 +160,6 @@ class RegistryAssets:
         if writes and place.shelf == curated.SHELF:
             raise read_only()
         return Assets(self._emulator, self._kinds[kind.lower()], place=place)
-
-
-def _field(call: Call, name: str) -> Any:
-    value = call.body.get(name) if isinstance(call.body, dict) else None
-    if not value:
-        raise bad_request(f"The request body must be a JSON object with '{name}'.")
-    return value
 
 
 def _parts(call: Call, asset: str) -> tuple[str, str, str]:

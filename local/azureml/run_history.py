@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ _CHILDREN = 1000
 """In a page: the most trials that a sweep can have. azure-ai-ml asks for no second page of children: what its generated
 `runs.get_child` takes out of an answer (extract_data) is the runs, with None in the place of the nextLink."""
 _CHANGEABLE = frozenset({"tags", "properties", "displayName", "description", "hidden"})
-_OUTPUT_ASSET = re.compile(r"azureml_(?P<run>.+)_output_data_(?P<output>.+)/versions/1")
 
 
 def routes(emulator: Emulator) -> list[Route]:
@@ -88,7 +86,7 @@ class _History:
         return Answer({**shown, "createdTimeUtc": run["createdUtc"], "logFiles": {log_name(run): self._log_url(run)}})
 
     def run_data(self, call: Call) -> Answer:
-        return Answer({"runMetadata": self._shown(self._runner.runs.get(str(_field(call, "runId"))))})
+        return Answer({"runMetadata": self._shown(self._runner.runs.get(str(call.field("runId"))))})
 
     def change(self, call: Call) -> Answer:
         run, body = self._runner.runs.get(call.path_params["run"]), call.body
@@ -102,14 +100,13 @@ class _History:
         return Answer(self._shown(self._runner.runs.change(run["runId"], fields)))
 
     def resolve_outputs(self, call: Call) -> Answer:
-        return Answer({"values": {asset: self._output_of(asset) for asset in _field(call, "values")}})
+        return Answer({"values": {asset: self._output_of(asset) for asset in call.field("values")}})
 
     def log(self, call: Call) -> Answer:
         name = call.path_params["run"]
-        if not hmac.compare_digest(call.query.get("sig", ""), self._signature(name)):
+        if not hmac.compare_digest(call.query.get("sig", "").encode(), self._signature(name).encode()):
             raise AzureError(403, "AuthenticationFailed", "The signature of this log's URL is not valid (any more).")
-        file = self._runner.log_file(self._runner.runs.get(name))
-        return Answer(file.read_text(errors="replace") if file.exists() else "")
+        return Answer(self._runner.log_file(self._runner.runs.get(name)))
 
     def _shown(self, run: Run) -> dict[str, Any]:
         outputs = {
@@ -129,8 +126,9 @@ class _History:
         return "uri_file" if self._emulator.storage.list(*location) == [location.path] else "uri_folder"
 
     def _output_of(self, asset: str) -> dict[str, str]:
-        match = _OUTPUT_ASSET.search(asset)
-        uri = self._runner.runs.get(match["run"])["outputs"].get(match["output"]) if match else None
+        run, output = _named_by(asset)
+        found = self._runner.runs.find(run)
+        uri = found["outputs"].get(output) if found else None
         if uri is None:
             raise not_found(f"'{asset}' is no output of a job.")
         return {"uri": uri, "type": self._kind_of(uri)}
@@ -143,8 +141,8 @@ class _History:
         return hmac.new(self._key, name.encode(), sha256).hexdigest()
 
 
-def _field(call: Call, name: str) -> Any:
-    value = call.body.get(name) if isinstance(call.body, dict) else None
-    if not value:
-        raise bad_request(f"The request body must be a JSON object with '{name}'.")
-    return value
+def _named_by(asset: str) -> tuple[str, str]:
+    """(run, output) of an id that `_asset_id` made; of any other there is no such run."""
+    name = asset.removesuffix("/versions/1").rpartition("/")[2]
+    run, _, output = name.removeprefix("azureml_").rpartition("_output_data_")
+    return run, output

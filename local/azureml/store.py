@@ -65,6 +65,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        path.chmod(0o600)  # the keys of endpoints are in it; sqlite gives the files beside it the same mode
         # WAL with NORMAL: a killed process loses nothing, a power cut perhaps the last moments. Enough for a laptop.
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")

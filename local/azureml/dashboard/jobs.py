@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 JOBS = "jobs"
 LOG_BYTES = 65_536
+_DIGITS = 18
+"""Of an offset: no log is longer."""
 _STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.([\w-]+)\.outputs\.([\w-]+)\s*\}\}")
 _COMPONENT = re.compile(r"(?:azureml:)?/subscriptions/.+/components/([^/]+)/versions/([^/]+)", re.IGNORECASE)
 _TYPES = {PIPELINE: "pipeline", STEP: "step", COMMAND: "command", SWEEP: "sweep"}
@@ -61,7 +63,7 @@ class Jobs:
         """`LOG_BYTES` of a run's log from `?offset=` (bytes); without it the last ones."""
         run = self._runner.runs.get(call.path_params["name"])
         asked = call.query.get("offset", "")
-        if asked and not asked.isdecimal():
+        if asked and (not asked.isdecimal() or len(asked) > _DIGITS):
             raise bad_request("offset must be a whole number of bytes.")
         file = self._runner.log_file(run)
         size = file.stat().st_size if file.is_file() else 0

@@ -19,7 +19,7 @@ _USUAL = 50
 def part(emulator: Emulator, call: Call, query: Query) -> Page:
     """The asked part of what the query finds; 400 for a limit out of range or an `after` that no part gave."""
     text = call.query.get("limit", str(_USUAL))
-    if not text.isdecimal() or not 0 < int(text) <= LARGEST:
+    if not text.isdecimal() or len(text) > len(str(LARGEST)) or not 0 < int(text) <= LARGEST:
         raise bad_request(f"limit must be a whole number from 1 to {LARGEST}.")
     try:
         return emulator.store.page(query, int(text), call.query.get("after"))

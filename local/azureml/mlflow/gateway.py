@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from local.azureml.bodies import read_body
 from local.azureml.errors import AzureError
 from local.azureml.mlflow.errors import MlflowError, invalid, translated, unsupported
 from local.azureml.mlflow.files import ROOT, ModelFiles
@@ -116,7 +117,7 @@ async def _parameters(request: Request) -> _Found:
     if request.method in ("GET", "HEAD"):
         query = request.query_params
         return _Found("GET", {key: query.getlist(key) for key in query})
-    raw = await request.body()
+    raw = await read_body(request)
     try:
         body = orjson.loads(raw) if raw else {}
     except orjson.JSONDecodeError as error:

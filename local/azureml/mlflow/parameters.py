@@ -43,8 +43,8 @@ class Parameters:
 
     def limit(self, usual: int, most: int) -> int:
         value = self.optional("max_results") or str(usual)
-        if not value.isdecimal() or not 1 <= int(value) <= most:
-            raise invalid(f"max_results must be between 1 and {most}, not {value}.")
+        if not value.isdecimal() or len(value) > len(str(most)) or not 1 <= int(value) <= most:
+            raise invalid(f"max_results must be between 1 and {most}, not {value[:64]}.")
         return int(value)
 
     def tags(self) -> dict[str, str]:

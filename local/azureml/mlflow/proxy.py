@@ -45,7 +45,10 @@ class Proxy:
         return response
 
     def _request(self, request: Request, query: bytes, body: bytes | None) -> httpx.Request:
-        dropped = _HOP_BY_HOP | _OURS | (frozenset((b"content-length",)) if body is not None else frozenset())
+        dropped = _HOP_BY_HOP | _OURS | _named_by_connection(request)
+        # Of two lengths the server must not choose another than was chosen here.
+        if body is not None or "transfer-encoding" in request.headers:
+            dropped |= {b"content-length"}
         headers = [(key, value) for key, value in request.headers.raw if key not in dropped]
         headers.append((b"host", urlsplit(self._url).netloc.encode()))
         url = httpx.URL(self._url).copy_with(raw_path=_joined(request.scope["raw_path"], query))
@@ -65,6 +68,11 @@ class Proxy:
                 follow_redirects=False,
             )
         return self._client
+
+
+def _named_by_connection(request: Request) -> frozenset[bytes]:
+    named = ",".join(request.headers.getlist("connection")).lower().split(",")
+    return frozenset(name.strip().encode("latin-1") for name in named)
 
 
 async def _content(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -72,7 +72,8 @@ def scoring_settings(body: Body) -> ScoringSettings:
     settings = properties["requestSettings"]
     instances, concurrent = body["sku"].get("capacity", 1), settings["maxConcurrentRequestsPerInstance"]
     per_instance = properties["environmentVariables"].get("WORKER_COUNT", "1")
-    if type(instances) is not int or instances < 1 or type(concurrent) is not int or concurrent < 1 or not per_instance.isdigit():
+    whole = all(type(number) is int and number >= 1 for number in (instances, concurrent))
+    if not whole or not per_instance.isdecimal():
         raise bad_request("instance_count, max_concurrent_requests_per_instance and WORKER_COUNT must be positive integers.")
     if instances > MAX_INSTANCES:
         raise bad_request(f"instance_count is {instances}; a deployment has at most {MAX_INSTANCES} instances.", "OutOfQuota")

@@ -16,6 +16,7 @@ Answer = Callable[["Message", Respond], None]
 MAX_BODY = 10 * 1024 * 1024
 """Bytes of a request's body that are taken; more is answered with 413."""
 _MAX_HEADERS = 64 * 1024
+"""Bytes of a request's target and headers together."""
 _MAX_WAITING = 64
 
 
@@ -102,7 +103,12 @@ class ServerConnection(asyncio.Protocol):
         self._message = Message()
 
     def on_url(self, url: bytes) -> None:
-        self._message.target += url
+        message = self._message
+        message.size += len(url)
+        if message.size > _MAX_HEADERS:
+            self._refuse(431)
+            return
+        message.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         message = self._message
@@ -127,6 +133,8 @@ class ServerConnection(asyncio.Protocol):
             message.body.append(body)
 
     def on_message_complete(self) -> None:
+        if self._transport is None:  # refused, or gone: what is left of it is not to be scored
+            return
         message = self._message
         message.method = self._parser.get_method()
         message.keep_alive = self._parser.should_keep_alive()

@@ -79,7 +79,7 @@ TABLE = [
     Row("environment: a blank", "PUT /environments/a b/versions/1", IMAGE, 400, "ValidationError", "a b", "rule"),
     Row("component: a bang", "PUT /components/c!/versions/1", {"componentSpec": SPEC}, 400, "ValidationError", "c!", "rule"),
     Row("version: a blank", "PUT /models/m/versions/1 2", MODEL, 400, "ValidationError", "1 2", "believed"),
-    Row("job: a dot", "PUT /jobs/a.b", COMMAND, 400, "UserError", "a.b", "rule"),
+    Row("job: a dot", "PUT /jobs/a.b", COMMAND, 400, "ValidationError", "a.b", "rule"),
     Row("endpoint: too short", "PUT /onlineEndpoints/ab", {"authMode": "Key"}, 400, "BadArgument", "3 to 32", "rule", HERE),
     Row("endpoint: an underscore", "PUT /onlineEndpoints/a_b_c", {"authMode": "Key"}, 400, "BadArgument", "a_b_c", "rule", HERE),
     Row(
