@@ -45,6 +45,8 @@ class EmulatorSettings:
     workspace: str = "tidegate-local"
     pace: Pace = field(default_factory=Pace.immediate)
     """At the start; `Emulator.transitions` has the pace of now."""
+    probe_second: float = 1.0
+    """How many seconds a second in the probes of online deployments lasts. Azure's probes know whole seconds only: for tests."""
     faults: tuple[Rule, ...] = ()
     """At the start; `Emulator.faults` has the rules of now. Neither outlives the process."""
     check_answers: bool = False

@@ -46,6 +46,11 @@ class ProbeSettings:
                     raise bad_request(f"{name}.{rest} must be an integer of at least 1, not {given[rest]!r}.")
         return cls(**found)
 
+    def lasting(self, second: float) -> ProbeSettings:
+        """With seconds that last `second` seconds."""
+        times = self.initial_delay * second, self.period * second, self.timeout * second
+        return replace(self, initial_delay=times[0], period=times[1], timeout=times[2])
+
     @property
     def patience(self) -> float:
         """Seconds after which a process that never answered has failed."""
@@ -71,6 +76,11 @@ class Probes:
             ProbeSettings.of(properties.get("readinessProbe"), "readinessProbe", initial_delay=0.0),
             ProbeSettings.of(startup, "startupProbe") if startup else None,
         )
+
+    def lasting(self, second: float) -> Probes:
+        """With seconds that last `second` seconds."""
+        startup = self.startup.lasting(second) if self.startup else None
+        return Probes(self.liveness.lasting(second), self.readiness.lasting(second), startup)
 
     @property
     def patience(self) -> float:

@@ -41,7 +41,7 @@ def planned(emulator: Emulator, endpoint: str, name: str, body: Body, wanted: Re
         workers=settings.workers,
         timeout_seconds=settings.timeout_seconds,
         limit=settings.limit,
-        probes=settings.probes,
+        probes=settings.probes.lasting(emulator.settings.probe_second),
         collection=collection_plan(emulator, endpoint, name, properties.get("dataCollector")),
         assets=wanted.assets,
     )

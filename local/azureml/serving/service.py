@@ -17,8 +17,9 @@ from local.azureml.serving.collection.shipping import Shipping
 from local.azureml.serving.probes import Probe
 from local.azureml.serving.probing import Probing, Watched
 from local.azureml.serving.process import ScoringSpec
-from local.azureml.serving.records import DEPLOYMENTS, SPECS, fail_interrupted, routing_table, with_state
+from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, SPECS, routing_table
 from local.azureml.serving.router_process import RouterProcess
+from local.azureml.writes import fail_interrupted, with_state
 from local.processes import Child, ChildFailed, free_port, tail
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Serving:
 
     def resume(self) -> None:
         """Start the router and every deployment that an earlier life had; they answer 503 until they are ready."""
-        fail_interrupted(self._emulator.store)
+        fail_interrupted(self._emulator.store, (ENDPOINTS, DEPLOYMENTS))
         for spec in (ScoringSpec.from_json(body) for body in self._emulator.store.list(SPECS)):
             self._resume_one(spec)
         self._write_table()
@@ -169,7 +170,7 @@ class Serving:
             well.saw(process.healthy(fresh.port, probes.readiness.timeout))
             return well.well
 
-        fresh.child.wait_until(ready, timeout=max(patience, probes.readiness.initial_delay + 1))
+        fresh.child.wait_until(ready, timeout=max(patience, probes.readiness.initial_delay + probes.readiness.timeout))
         if self.stopping.is_set():
             raise ChildFailed("The emulator was stopped.")
 
@@ -272,8 +273,3 @@ class Serving:
             return
         fresh.pause = pause
         self._running[key] = fresh
-
-
-def serving_of(emulator: Emulator) -> Serving:
-    """The emulator's serving."""
-    return emulator.serving

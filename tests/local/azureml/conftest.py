@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -9,8 +10,32 @@ import httpx
 import pytest
 
 from local.azureml.emulator import Emulator
+from local.azureml.server import Server
+from local.certificates import Certificates
+from local.storage.azurite import Azurite
+from tests.local.azureml.online import PACE, settings
+from tests.local.azureml.scoring_assets import Workspace
 
 Name = Callable[[str], str]
+
+
+@pytest.fixture(scope="session")
+def online(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, azurite: Azurite) -> Iterator[Workspace]:
+    """An emulator beside the session's, with the same certificates so that it trusts Azurite; assets and the endpoint `line`."""
+    own = tmp_path_factory.mktemp("online")
+    shutil.copytree(certificates.bundle.parent, own / "certificates")
+    PACE.gate.set()
+    server = Server(Emulator(settings(own, azurite)))
+    server.start()
+    workspace = Workspace(server.emulator)
+    workspace.make_assets()
+    assert workspace.endpoint("line")["status"] == "Succeeded"
+    assert workspace.deploy("line", "blue", version="2", environmentVariables={"TAG": "b"})["status"] == "Succeeded"
+    assert workspace.endpoint("line", traffic={"blue": 100})["status"] == "Succeeded"
+    yield workspace
+    workspace.http.close()
+    server.stop()
+    assert not server.emulator.checks.deviating
 
 
 @pytest.fixture
