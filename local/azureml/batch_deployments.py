@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ from local.azureml.batch_endpoints import endpoint_record
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict, not_emulated, not_found
 from local.azureml.execution.values import duration
-from local.azureml.online_endpoints import check_name, refuse_while_busy
-from local.azureml.serving.records import with_state
+from local.azureml.online_endpoints import check_name
 from local.azureml.store import Body, Record
+from local.azureml.writes import Writes, refuse_while_busy
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -36,6 +35,7 @@ class BatchDeployments:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
+        self._writes = Writes(emulator, DEPLOYMENTS, "batch deployment", _path, self._shown)
 
     def list(self, call: Call) -> Answer:
         endpoint = endpoint_record(self._emulator, call.path_params["endpoint"]).name
@@ -48,37 +48,28 @@ class BatchDeployments:
     def put(self, call: Call) -> Answer:
         endpoint, name = call.path_params["endpoint"], check_name(call.path_params["deployment"], "deployment")
         self._free_endpoint(endpoint)
-        body, created = self._asked(call), [False]
+        body = self._asked(call)
 
         def change(old: Body | None) -> Body:
             self._free_endpoint(endpoint)
             refuse_while_busy(old, f"deployment '{name}'")
             if old is not None and _kind(old) != _kind(body):
                 raise bad_request(f"Deployment '{name}' is of type {_kind(old)}; it cannot become one of type {_kind(body)}.")
-            created[0] = old is None
-            return with_state(body, "Creating" if old is None else "Updating")
+            return body
 
-        record = self._store.upsert(DEPLOYMENTS, endpoint, name, change)
-        verb, shown = "create" if created[0] else "update", self._shown(record)
-        done = with_state(shown, "Succeeded")
-        headers = self._start(endpoint, name, done, partial(self._settled, endpoint, name, verb), verb)
-        return Answer(shown, 201 if created[0] else 200, headers)
+        return self._writes.put(endpoint, name, change, partial(self._settled, endpoint, name))
 
     def delete(self, call: Call) -> Answer:
         """Refused with 400 while it is the endpoint's default. 204 when there is nothing to delete."""
         endpoint, name = call.path_params["endpoint"], call.path_params["deployment"]
-        if self._store.get(DEPLOYMENTS, endpoint, name) is None:
-            return Answer(status=204)
 
-        def change(old: Body) -> Body:
+        def refuse(old: Body) -> None:
             default = self._free_endpoint(endpoint).body["properties"]["defaults"].get("deploymentName")
             refuse_while_busy(old, f"deployment '{name}'")
             if default == name:
                 raise bad_request(f"Deployment '{name}' is the default of batch endpoint '{endpoint}'. Set another one first.")
-            return with_state(old, "Deleting")
 
-        self._store.update(DEPLOYMENTS, endpoint, name, change)
-        return Answer(status=202, headers=self._start(endpoint, name, None, partial(self._deleted, endpoint, name), "delete"))
+        return self._writes.delete(endpoint, name, refuse, partial(self._deleted, endpoint, name))
 
     def _free_endpoint(self, name: str) -> Record:
         endpoint = endpoint_record(self._emulator, name)
@@ -139,16 +130,9 @@ class BatchDeployments:
     def _shown(self, record: Record) -> dict[str, Any]:
         return resource(self._emulator, record, _path(record.name, record.version))
 
-    def _start(self, endpoint: str, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
-        def failed() -> None:
-            self._store.update(DEPLOYMENTS, endpoint, name, lambda body: with_state(body, "Failed"))
-
-        start = self._emulator.operations.start
-        return start(done, work, kind=f"batch deployment {verb}", resource=_path(endpoint, name), failed=failed)
-
     def _settled(self, endpoint: str, name: str, verb: str) -> None:
         self._emulator.transitions.wait(f"deployment.{verb}", _path(endpoint, name), self._emulator.serving.stopping)
-        self._store.update(DEPLOYMENTS, endpoint, name, lambda old: with_state(old, "Succeeded"))
+        self._writes.succeeded(endpoint, name)
 
     def _deleted(self, endpoint: str, name: str) -> None:
         self._emulator.transitions.wait("deployment.delete", _path(endpoint, name), self._emulator.serving.stopping)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.batch import DEPLOYMENTS, ENDPOINTS, JOBS
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, not_found
-from local.azureml.online_endpoints import check_name, refuse_while_busy
-from local.azureml.serving.records import with_state
+from local.azureml.online_endpoints import check_name, refuse_busy_parts
 from local.azureml.store import Body, Record
+from local.azureml.writes import Writes, refuse_while_busy
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -24,6 +24,7 @@ class BatchEndpoints:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
+        self._writes = Writes(emulator, ENDPOINTS, "batch endpoint", lambda name, _: _path(name), self._shown)
 
     def list(self, call: Call) -> Answer:
         return page(self._emulator, call, [self._shown(record) for record in self._store.records(ENDPOINTS)])
@@ -33,16 +34,14 @@ class BatchEndpoints:
 
     def put(self, call: Call) -> Answer:
         name = check_name(call.path_params["endpoint"], "endpoint")
-        asked, created = self._asked(name, call), [False]
+        asked = self._asked(name, call)
 
         def change(old: Body | None) -> Body:
             refuse_while_busy(old, f"endpoint '{name}'")
-            created[0] = old is None
             self._check_default(name, asked["properties"]["defaults"])
-            return with_state(asked, "Creating" if old is None else "Updating")
+            return asked
 
-        record = self._store.upsert(ENDPOINTS, name, "", change)
-        return self._begin(record, "create" if created[0] else "update")
+        return self._writes.put(name, "", change, partial(self._settled, name))
 
     def patch(self, call: Call) -> Answer:
         """Tags, and the default deployment: what Azure's PATCH of an endpoint is used for."""
@@ -50,30 +49,20 @@ class BatchEndpoints:
         endpoint_record(self._emulator, name)
         tags, defaults = body.get("tags"), (body.get("properties") or {}).get("defaults")
 
-        def change(old: Body) -> Body:
+        def change(old: Body | None) -> Body:
+            old = old or endpoint_record(self._emulator, name).body
             refuse_while_busy(old, f"endpoint '{name}'")
             kept = {**old["properties"]["defaults"], **(defaults or {})}
             self._check_default(name, kept)
             properties = {**old["properties"], "defaults": kept}
-            return with_state({**old, "tags": old["tags"] if tags is None else tags, "properties": properties}, "Updating")
+            return {**old, "tags": old["tags"] if tags is None else tags, "properties": properties}
 
-        self._store.update(ENDPOINTS, name, "", change)
-        return self._begin(endpoint_record(self._emulator, name), "update")
+        return self._writes.put(name, "", change, partial(self._settled, name))
 
     def delete(self, call: Call) -> Answer:
         """With all its deployments; its jobs stay. 204 when there is nothing to delete."""
         name = call.path_params["endpoint"]
-        if self._store.get(ENDPOINTS, name) is None:
-            return Answer(status=204)
-
-        def change(old: Body) -> Body:
-            refuse_while_busy(old, f"endpoint '{name}'")
-            for deployment in self._store.records(DEPLOYMENTS, name):
-                refuse_while_busy(deployment.body, f"deployment '{deployment.version}'")
-            return with_state(old, "Deleting")
-
-        self._store.update(ENDPOINTS, name, "", change)
-        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "delete"))
+        return self._writes.delete(name, "", refuse_busy_parts(self._store, name, DEPLOYMENTS), partial(self._deleted, name))
 
     def _asked(self, name: str, call: Call) -> Body:
         properties = call.properties
@@ -103,21 +92,9 @@ class BatchEndpoints:
     def _shown(self, record: Record) -> dict[str, Any]:
         return resource(self._emulator, record, _path(record.name))
 
-    def _begin(self, record: Record, verb: str) -> Answer:
-        shown, name = self._shown(record), record.name
-        headers = self._start(name, with_state(shown, "Succeeded"), lambda: self._settled(name, verb), verb)
-        return Answer(shown, 201 if verb == "create" else 200, headers)
-
-    def _start(self, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
-        def failed() -> None:
-            self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Failed"))
-
-        start = self._emulator.operations.start
-        return start(done, work, kind=f"batch endpoint {verb}", resource=_path(name), failed=failed)
-
     def _settled(self, name: str, verb: str) -> None:
         self._emulator.transitions.wait(f"endpoint.{verb}", _path(name), self._emulator.serving.stopping)
-        self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Succeeded"))
+        self._writes.succeeded(name)
 
     def _deleted(self, name: str) -> None:
         self._emulator.transitions.wait("endpoint.delete", _path(name), self._emulator.serving.stopping)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from local.azureml import arm
@@ -11,6 +11,7 @@ from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.operations import LOCATION
 from local.azureml.store import Body, Record
+from local.azureml.writes import Writes
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -57,6 +58,7 @@ class Computes:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
+        self._writes = Writes(emulator, KIND, "compute", lambda name, _: f"/computes/{name}", self._shown)
 
     def list(self, call: Call) -> Answer:
         return arm.page(self._emulator, call, [self._shown(record) for record in self._store.records(KIND)])
@@ -73,20 +75,14 @@ class Computes:
                 "the first a letter, the last no '-'.",
                 "ValidationError",
             )
-        asked = _asked(call)
-        created: list[bool] = []
+        asked, known = _asked(call), self._name_of(name)
 
         def change(old: Body | None) -> Body:
-            created[:] = [old is None]
             if old is not None:
                 _refuse_change(name, old["properties"]["properties"], asked["properties"]["properties"])
-            return _in_state(asked, "Creating" if old is None else "Updating")
+            return asked
 
-        record = self._store.upsert(KIND, self._name_of(name), "", change)
-        shown = self._shown(record)
-        verb = "create" if created[0] else "update"
-        headers = self._start(record.name, _in_state(shown, "Succeeded"), lambda: self._settled(record.name), verb)
-        return Answer(shown, 201 if created[0] else 200, headers)
+        return self._writes.put(known, "", change, lambda _: self._writes.succeeded(known))
 
     def delete(self, call: Call) -> Answer:
         """204 when there is nothing to delete."""
@@ -94,24 +90,12 @@ class Computes:
         action = call.query.get("underlyingResourceAction", "Delete")
         if action != "Delete":
             raise bad_request("A compute cluster belongs to its workspace: it can be deleted, not detached.")
-        if self._store.get(KIND, name) is None:
-            return Answer(status=204)
-        self._store.update(KIND, name, "", lambda body: _in_state(body, "Deleting"))
-        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "delete"))
+        return self._writes.delete(name, "", lambda _: None, lambda: self._deleted(name))
 
     def list_nodes(self, call: Call) -> Answer:
         """None: a job's node is this machine, and no cluster's."""
         self._record(call.path_params["name"])
         return Answer({"nodes": []})
-
-    def _start(self, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
-        def failed() -> None:
-            self._store.update(KIND, name, "", lambda body: _in_state(body, "Failed"))
-
-        return self._emulator.operations.start(done, work, kind=f"compute {verb}", resource=f"/computes/{name}", failed=failed)
-
-    def _settled(self, name: str) -> None:
-        self._store.update(KIND, name, "", lambda body: _in_state(body, "Succeeded"))
 
     def _deleted(self, name: str) -> None:
         self._store.delete(KIND, name)
@@ -188,10 +172,6 @@ def _refuse_change(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) ->
         same = before.lower() == after.lower() if isinstance(before, str) and isinstance(after, str) else before == after
         if not same:
             raise bad_request(f"The {key} of compute '{name}' cannot be changed from {before!r} to {after!r}.")
-
-
-def _in_state(body: Body, state: str) -> Body:
-    return {**body, "properties": {**body["properties"], "provisioningState": state}}
 
 
 def routes(emulator: Emulator) -> list[Route]:

@@ -8,14 +8,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.azureml.batch import DEPLOYMENTS as BATCH_DEPLOYMENTS
+from local.azureml.batch import ENDPOINTS as BATCH_ENDPOINTS
 from local.azureml.execution.tracking import Tracking, TrackingError
-from local.azureml.store import Body, Store
+from local.azureml.store import Store
+from local.azureml.writes import fail_interrupted
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-_BUSY = ("Creating", "Updating", "Deleting")
-_RESOURCES = ("computes", "schedules", "batchEndpoints", "batchDeployments")
+_RESOURCES = ("computes", "schedules", BATCH_ENDPOINTS, BATCH_DEPLOYMENTS)
 """Online endpoints and deployments are told by serving/, which knows what of them still serves."""
 LEFT_RUNS = "tracking.left"
 """Store kind: run id -> {"experiment"}: ended here, and in MLflow not yet."""
@@ -26,10 +28,7 @@ _log = logging.getLogger(__name__)
 
 def settle(emulator: Emulator) -> None:
     """Resources whose operation died with its process have failed; folders that nothing refers to go."""
-    for kind in _RESOURCES:
-        for record in emulator.store.records(kind):
-            if record.body.get("properties", {}).get("provisioningState") in _BUSY:
-                emulator.store.update(kind, record.name, record.version, _failed)
+    fail_interrupted(emulator.store, _RESOURCES)
     kept = {Path(str(body["folder"])) for body in emulator.store.list("scoringSpecs")}
     for folder in emulator.folder.glob("serving/deployments/*/*/*"):
         if folder not in kept:
@@ -39,10 +38,6 @@ def settle(emulator: Emulator) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for file in emulator.folder.glob("secrets/new-*"):
         file.unlink(missing_ok=True)
-
-
-def _failed(body: Body) -> Body:
-    return {**body, "properties": {**body["properties"], "provisioningState": "Failed"}}
 
 
 class LeftRuns:

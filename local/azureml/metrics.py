@@ -9,7 +9,6 @@ from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request
 from local.azureml.online_endpoints import endpoint_record
 from local.azureml.serving.counts import read_counts
-from local.azureml.serving.service import serving_of
 from local.monitor.query import BadQuery, parse
 from local.monitor.series import metric_values
 
@@ -28,7 +27,7 @@ def routes(emulator: Emulator) -> list[Route]:
             query = parse(call.query, datetime.now(UTC))
         except BadQuery as error:
             raise bad_request(str(error), "BadRequest") from error
-        counts = read_counts(serving_of(emulator).counts_file, endpoint, query.start.timestamp(), query.end.timestamp())
+        counts = read_counts(emulator.serving.counts_file, endpoint, query.start.timestamp(), query.end.timestamp())
         values = metric_values(query, counts, f"{emulator.workspace_id}/onlineEndpoints/{endpoint}")
         top = call.query.get("top")
         if top is not None:

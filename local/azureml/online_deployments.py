@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict, not_found
-from local.azureml.online_endpoints import check_name, endpoint_record, patched, refuse_while_busy
+from local.azureml.online_endpoints import check_name, endpoint_record, patched
 from local.azureml.serving import provision
 from local.azureml.serving.collection.asked import collection_plan
 from local.azureml.serving.materialise import References, references
-from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, with_state
-from local.azureml.serving.service import serving_of
+from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS
 from local.azureml.serving.settings import MAX_INSTANCES, asked, scoring_settings
 from local.azureml.store import Body, Record
+from local.azureml.writes import Writes, refuse_while_busy
 from local.processes import tail
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ class OnlineDeployments:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
+        self._writes = Writes(emulator, DEPLOYMENTS, "online deployment", _path, self._shown)
 
     def list(self, call: Call) -> Answer:
         endpoint = endpoint_record(self._emulator, call.path_params["endpoint"]).name
@@ -46,18 +46,15 @@ class OnlineDeployments:
         body = asked(call)
         self._free_endpoint(endpoint)
         wanted = self._checked(endpoint, name, body)
-        created: list[bool] = []
 
         def change(old: Body | None) -> Body:
             self._free_endpoint(endpoint)
             refuse_while_busy(old, f"deployment '{name}'")
             if old is None:
                 self._refuse_beyond_quota(endpoint)
-            created[:] = [old is None]
-            return with_state(body, "Creating" if old is None else "Updating")
+            return body
 
-        record = self._store.upsert(DEPLOYMENTS, endpoint, name, change)
-        return self._begin(record, body, wanted, "create" if created[0] else "update")
+        return self._writes.put(endpoint, name, change, partial(self._provision, endpoint, name, body, wanted))
 
     def patch(self, call: Call) -> Answer:
         """Tags and the number of instances (`sku.capacity`), as Azure's PATCH of a deployment; 400 for anything else."""
@@ -67,32 +64,27 @@ class OnlineDeployments:
         body = {**body, **given, "sku": {**body["sku"], **given.get("sku", {})}}
         wanted = self._checked(record.name, record.version, body)
 
-        def change(old: Body) -> Body:
+        def change(_: Body | None) -> Body:
             self._free_endpoint(record.name)
-            refuse_while_busy(old, f"deployment '{record.version}'")
-            return with_state(body, "Updating")
+            refuse_while_busy(self._record(call).body, f"deployment '{record.version}'")
+            return body
 
-        self._store.update(DEPLOYMENTS, record.name, record.version, change)
-        return self._begin(self._record(call), body, wanted, "update")
+        work = partial(self._provision, record.name, record.version, body, wanted)
+        return self._writes.put(record.name, record.version, change, work)
 
     def delete(self, call: Call) -> Answer:
         """Refused with 400 while the deployment takes live or mirrored traffic. 204 when there is nothing to delete."""
         endpoint, name = call.path_params["endpoint"], call.path_params["deployment"]
-        if self._store.get(DEPLOYMENTS, endpoint, name) is None:
-            return Answer(status=204)
 
-        def change(old: Body) -> Body:
+        def refuse(old: Body) -> None:
             properties = self._free_endpoint(endpoint).body["properties"]
             refuse_while_busy(old, f"deployment '{name}'")
             if properties["traffic"].get(name, 0) or properties["mirrorTraffic"].get(name, 0):
                 raise bad_request(
                     f"Deployment '{name}' has traffic. Set its traffic and its mirrored traffic to 0 before deleting it."
                 )
-            return with_state(old, "Deleting")
 
-        self._store.update(DEPLOYMENTS, endpoint, name, change)
-        headers = self._start(endpoint, name, None, partial(self._deleted, endpoint, name), "online deployment delete")
-        return Answer(status=202, headers=headers)
+        return self._writes.delete(endpoint, name, refuse, partial(self._deleted, endpoint, name))
 
     def get_logs(self, call: Call) -> Answer:
         """The last lines of the scoring process's output, or of what was fetched for it (`containerType`)."""
@@ -104,7 +96,7 @@ class OnlineDeployments:
         container = given.get("containerType") or _CONTAINERS[0]
         if container not in _CONTAINERS:
             raise bad_request(f"containerType must be one of {', '.join(_CONTAINERS)}, not '{container}'.")
-        serving = serving_of(self._emulator)
+        serving = self._emulator.serving
         log = (serving.log_file if container == "InferenceServer" else serving.storage_log_file)(record.name, record.version)
         return Answer({"content": tail(log, lines) if lines else ""})
 
@@ -129,13 +121,6 @@ class OnlineDeployments:
                 f"Endpoint '{endpoint}' has {MAX_DEPLOYMENTS} deployments, the most that an endpoint may have.", "OutOfQuota"
             )
 
-    def _begin(self, record: Record, body: Body, wanted: References, verb: str) -> Answer:
-        endpoint, name = record.name, record.version
-        shown = self._shown(record)
-        work = partial(self._provision, endpoint, name, body, wanted, verb)
-        headers = self._start(endpoint, name, with_state(shown, "Succeeded"), work, f"online deployment {verb}")
-        return Answer(shown, 201 if verb == "create" else 200, headers)
-
     def _record(self, call: Call) -> Record:
         endpoint, name = call.path_params["endpoint"], call.path_params["deployment"]
         endpoint_record(self._emulator, endpoint)
@@ -147,12 +132,6 @@ class OnlineDeployments:
     def _shown(self, record: Record) -> dict[str, Any]:
         return resource(self._emulator, record, _path(record.name, record.version))
 
-    def _start(self, endpoint: str, name: str, done: Body | None, work: Callable[[], None], kind: str) -> dict[str, str]:
-        def failed() -> None:
-            self._store.update(DEPLOYMENTS, endpoint, name, lambda body: with_state(body, "Failed"))
-
-        return self._emulator.operations.start(done, work, kind=kind, resource=_path(endpoint, name), failed=failed)
-
     def _free_endpoint(self, name: str) -> Record:
         """The endpoint; 409 while it is written itself or could not be made."""
         endpoint = endpoint_record(self._emulator, name)
@@ -162,14 +141,14 @@ class OnlineDeployments:
         return endpoint
 
     def _provision(self, endpoint: str, name: str, body: Body, wanted: References, verb: str) -> None:
-        serving = serving_of(self._emulator)
+        serving = self._emulator.serving
         self._emulator.transitions.wait(f"deployment.{verb}", _path(endpoint, name), serving.stopping)
         folder = serving.folder / "deployments" / endpoint / name / uuid.uuid4().hex[:12]
         spec = provision.planned(self._emulator, endpoint, name, body, wanted)
         goes_on = serving.adjust(spec)
         if not goes_on:
             serving.deploy(provision.laid_out(self._emulator, spec, wanted, folder))
-        self._store.update(DEPLOYMENTS, endpoint, name, lambda old: with_state(old, "Succeeded"))
+        self._writes.succeeded(endpoint, name)
         if not goes_on:
             self._announce(endpoint, wanted)
 
@@ -187,7 +166,7 @@ class OnlineDeployments:
         self._emulator.events.publish("Microsoft.MachineLearningServices.ModelDeployed", f"endpoints/{endpoint}", data)
 
     def _deleted(self, endpoint: str, name: str) -> None:
-        serving = serving_of(self._emulator)
+        serving = self._emulator.serving
         self._emulator.transitions.wait("deployment.delete", _path(endpoint, name), serving.stopping)
 
         def without(body: Body) -> Body:

@@ -6,14 +6,15 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import bad_request, conflict, not_found
-from local.azureml.serving.records import BUSY, DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys, with_state
-from local.azureml.serving.service import serving_of
-from local.azureml.store import Body, Record
+from local.azureml.errors import bad_request, not_found
+from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys
+from local.azureml.store import Body, Record, Store
+from local.azureml.writes import Writes, refuse_while_busy
 from local.identity import PRINCIPAL_ID, TENANT_ID
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class OnlineEndpoints:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
+        self._writes = Writes(emulator, ENDPOINTS, "online endpoint", lambda name, _: _path(name), self._shown)
 
     def list(self, call: Call) -> Answer:
         return page(self._emulator, call, [self._shown(record) for record in self._store.records(ENDPOINTS)])
@@ -42,22 +44,16 @@ class OnlineEndpoints:
 
     def put(self, call: Call) -> Answer:
         name = check_name(call.path_params["endpoint"], "endpoint")
-        asked = self._asked(call)
-        created: list[bool] = []
+        asked, keys = self._asked(call), _given_keys(call.properties.get("keys"))
 
         def change(old: Body | None) -> Body:
             refuse_while_busy(old, f"endpoint '{name}'")
             if old is None and len(self._store.records(ENDPOINTS)) >= MAX_ENDPOINTS:
                 raise bad_request(f"The subscription has {MAX_ENDPOINTS} endpoints, the most that it may have.", "OutOfQuota")
-            created[:] = [old is None]
             self._check_traffic(name, asked["properties"], old)
-            return with_state(asked, "Creating" if old is None else "Updating")
+            return asked
 
-        keys = _given_keys(call.properties.get("keys"))
-        record = self._store.upsert(ENDPOINTS, name, "", change)
-        if created[0] and keys:
-            self._store.put(KEYS, name, "", keys)
-        return self._begin(record, "create" if created[0] else "update")
+        return self._writes.put(name, "", change, partial(self._settled, name, keys))
 
     def patch(self, call: Call) -> Answer:
         """Tags and identity, as Azure's PATCH of an endpoint; 400 for anything else."""
@@ -65,28 +61,18 @@ class OnlineEndpoints:
         self._record(name)
         given = patched(call, ("tags", "identity"))
 
-        def change(old: Body) -> Body:
+        def change(old: Body | None) -> Body:
+            old = old or self._record(name).body
             refuse_while_busy(old, f"endpoint '{name}'")
             identity = _identity({**old["identity"], **given.get("identity", {})})
-            return with_state({**old, "tags": given.get("tags", old["tags"]), "identity": identity}, "Updating")
+            return {**old, "tags": given.get("tags", old["tags"]), "identity": identity}
 
-        self._store.update(ENDPOINTS, name, "", change)
-        return self._begin(self._record(name), "update")
+        return self._writes.put(name, "", change, partial(self._settled, name, {}))
 
     def delete(self, call: Call) -> Answer:
         """With all its deployments. 204 when there is nothing to delete."""
         name = call.path_params["endpoint"]
-        if self._store.get(ENDPOINTS, name) is None:
-            return Answer(status=204)
-
-        def change(old: Body) -> Body:
-            refuse_while_busy(old, f"endpoint '{name}'")
-            for deployment in self._store.records(DEPLOYMENTS, name):
-                refuse_while_busy(deployment.body, f"deployment '{deployment.version}'")
-            return with_state(old, "Deleting")
-
-        self._store.update(ENDPOINTS, name, "", change)
-        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "online endpoint delete"))
+        return self._writes.delete(name, "", refuse_busy_parts(self._store, name, DEPLOYMENTS), partial(self._deleted, name))
 
     def list_keys(self, call: Call) -> Answer:
         name = self._with_keys(call)
@@ -107,7 +93,7 @@ class OnlineEndpoints:
             return {**keys, field: str(given) if given and given != keys[field] else new_key()}
 
         self._store.update(KEYS, name, "", renewed)
-        serving_of(self._emulator).publish()
+        self._emulator.serving.publish()
         start = self._emulator.operations.start
         return Answer(status=202, headers=start(None, lambda: None, kind="online endpoint keys", resource=_path(name)))
 
@@ -128,7 +114,7 @@ class OnlineEndpoints:
             return {**keys, **before, "token": secrets.token_urlsafe(48), "token_expires_at": now + TOKEN_SECONDS}
 
         keys = self._store.update(KEYS, record.name, "", renewed)
-        serving_of(self._emulator).publish()
+        self._emulator.serving.publish()
         expires = int(keys["token_expires_at"])
         times = {"expiryTimeUtc": expires, "refreshAfterTimeUtc": expires - TOKEN_SECONDS // 2}
         return Answer({"accessToken": keys["token"], "tokenType": "Bearer", **times})
@@ -153,7 +139,7 @@ class OnlineEndpoints:
         mode = str(properties.get("authMode")).lower()
         if mode not in _AUTH_MODES:
             raise bad_request(f"authMode must be Key, AMLToken or AADToken, not '{properties.get('authMode')}'.")
-        base = f"{serving_of(self._emulator).router_url}/endpoints/{call.path_params['endpoint']}"
+        base = f"{self._emulator.serving.router_url}/endpoints/{call.path_params['endpoint']}"
         return {
             "location": call.body.get("location", "local"),
             "kind": call.body.get("kind", "Managed"),
@@ -178,28 +164,16 @@ class OnlineEndpoints:
         before = old["properties"]["traffic"] if old else {}
         check_traffic(properties["traffic"], properties["mirrorTraffic"], states, before)
 
-    def _begin(self, record: Record, verb: str) -> Answer:
-        name = record.name
-        shown = self._shown(record)
-        done = with_state(shown, "Succeeded")
-        headers = self._start(name, done, lambda: self._settled(name, verb), f"online endpoint {verb}")
-        return Answer(shown, 201 if verb == "create" else 200, headers)
-
-    def _start(self, name: str, done: Body | None, work: Callable[[], None], kind: str) -> dict[str, str]:
-        def failed() -> None:
-            self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Failed"))
-
-        return self._emulator.operations.start(done, work, kind=kind, resource=_path(name), failed=failed)
-
-    def _settled(self, name: str, verb: str) -> None:
-        serving = serving_of(self._emulator)
+    def _settled(self, name: str, keys: Body, verb: str) -> None:
+        """`keys`: those that it is to have unless it has any."""
+        serving = self._emulator.serving
         self._emulator.transitions.wait(f"endpoint.{verb}", _path(name), serving.stopping)
-        self._store.upsert(KEYS, name, "", lambda keys: keys or new_keys())
+        self._store.upsert(KEYS, name, "", lambda known: known or keys or new_keys())
         serving.publish()
-        self._store.update(ENDPOINTS, name, "", lambda body: with_state(body, "Succeeded"))
+        self._writes.succeeded(name)
 
     def _deleted(self, name: str) -> None:
-        serving = serving_of(self._emulator)
+        serving = self._emulator.serving
         self._emulator.transitions.wait("endpoint.delete", _path(name), serving.stopping)
         for deployment in self._store.records(DEPLOYMENTS, name):
             serving.retire(name, deployment.version)
@@ -233,12 +207,15 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
-def refuse_while_busy(body: Body | None, what: str) -> None:
-    """409 while an earlier write is under way."""
-    if body is not None and (state := body["properties"]["provisioningState"]) in BUSY:
-        raise conflict(
-            f"There is already an ongoing operation on {what}: its provisioning state is {state}. Try again when it has ended."
-        )
+def refuse_busy_parts(store: Store, name: str, deployments: str) -> Callable[[Body], None]:
+    """A rule for `Writes.delete`: neither the endpoint nor one of its deployments (of this kind) is being written."""
+
+    def refuse(endpoint: Body) -> None:
+        refuse_while_busy(endpoint, f"endpoint '{name}'")
+        for deployment in store.records(deployments, name):
+            refuse_while_busy(deployment.body, f"deployment '{deployment.version}'")
+
+    return refuse
 
 
 def check_traffic(

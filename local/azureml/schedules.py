@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from local.azureml.names import PLAIN
 from local.azureml.scheduling.scheduler import KIND
 from local.azureml.scheduling.triggers import parse_trigger
 from local.azureml.store import Body, Record
+from local.azureml.writes import Writes
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -33,6 +34,7 @@ class Schedules:
     def __init__(self, emulator: Emulator) -> None:
         self._emulator, self._store = emulator, emulator.store
         self._scheduler = emulator.scheduler
+        self._writes = Writes(emulator, KIND, "schedule", lambda name, _: f"/schedules/{name}", self._shown)
 
     def list(self, call: Call) -> Answer:
         view = call.query.get("listViewType", "EnabledOnly")
@@ -50,34 +52,27 @@ class Schedules:
         PLAIN.check(name, "schedule name")
         now = self._scheduler.clock()
         asked = self._asked(name, call.properties)
-        created: list[bool] = []
 
         def change(old: Body | None) -> Body:
-            created[:] = [old is None]
             begun = old["created"] if old else now.isoformat()
             end, ended = _end(asked["trigger"], begun), _end(old["properties"]["trigger"], begun) if old else None
             if end is not None and end <= now and end != ended:
                 raise bad_request("The endTime of the trigger is in the past.", "ValidationError")
             # Without a start time a recurrence begins with its creation, at once.
             since = (now - _TICK).isoformat() if old is None else now.isoformat()
-            state = "Creating" if old is None else "Updating"
-            return {"created": begun, "since": since, "properties": {**asked, "provisioningState": state}}
+            return {"created": begun, "since": since, "properties": asked}
 
-        record = self._store.upsert(KIND, name, "", change)
-        shown = self._shown(record)
-        done = {**shown, "properties": {**shown["properties"], "provisioningState": "Succeeded"}}
-        headers = self._start(name, done, lambda: self._set_state(name, "Succeeded"), "create" if created[0] else "update")
-        return Answer(shown, 201 if created[0] else 200, headers)
+        return self._writes.put(name, "", change, lambda _: self._settled(name))
 
     def delete(self, call: Call) -> Answer:
         """204 when there is nothing to delete; an enabled schedule is refused."""
         name = call.path_params["name"]
-        record = self._store.record(KIND, name)
-        if record is None:
-            return Answer(status=204)
-        if record.body["properties"]["isEnabled"]:
-            raise bad_request(f"Schedule '{name}' is enabled. A schedule must be disabled to be deleted.")
-        return Answer(status=202, headers=self._start(name, None, lambda: self._deleted(name), "delete"))
+
+        def refuse_enabled(old: Body) -> None:
+            if old["properties"]["isEnabled"]:
+                raise bad_request(f"Schedule '{name}' is enabled. A schedule must be disabled to be deleted.")
+
+        return self._writes.delete(name, "", refuse_enabled, lambda: self._deleted(name))
 
     def trigger(self, call: Call) -> Answer:
         """Submit the job now, as if the schedule had fired at `scheduleTime`; enabled or not."""
@@ -129,17 +124,8 @@ class Schedules:
             raise bad_request(f"The job '{source}' of the schedule's action does not exist.")
         return {**stored["submitted"], **{key: value for key, value in definition.items() if value}}
 
-    def _start(self, name: str, done: Body | None, work: Callable[[], None], verb: str) -> dict[str, str]:
-        def failed() -> None:
-            self._set_state(name, "Failed")
-
-        return self._emulator.operations.start(done, work, kind=f"schedule {verb}", resource=f"/schedules/{name}", failed=failed)
-
-    def _set_state(self, name: str, state: str) -> None:
-        def changed(body: Body) -> Body:
-            return {**body, "properties": {**body["properties"], "provisioningState": state}}
-
-        self._store.update(KIND, name, "", changed)
+    def _settled(self, name: str) -> None:
+        self._writes.succeeded(name)
         self._scheduler.wake()
 
     def _deleted(self, name: str) -> None:

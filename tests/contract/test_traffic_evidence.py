@@ -15,7 +15,6 @@ import pytest
 
 from local.azureml.emulator import Emulator
 from local.azureml.serving.counts import CountLog
-from local.azureml.serving.service import serving_of
 from ml_core.errors import PermanentError
 from ml_core.ports import Answered, Evidence, ModelVersion, NoData, SourceFailed, TrafficEvidence
 from tests.contract.conftest import Place
@@ -55,7 +54,7 @@ def line(request: pytest.FixtureRequest, evidence: TrafficEvidence, name: Name) 
     request.getfixturevalue("make_endpoint")(endpoint)
 
     def count(status: int, model_status: int) -> None:
-        log = CountLog(serving_of(emulator).counts_file)
+        log = CountLog(emulator.serving.counts_file)
         log.add(endpoint, "blue", status, model_status, 0.02)
         log.close()
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from local.azureml.batch import DEPLOYMENTS as BATCH_DEPLOYMENTS
+from local.azureml.batch import ENDPOINTS as BATCH_ENDPOINTS
 from local.azureml.call import Answer, Call
 from local.azureml.serving.counts import requests_since
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS
@@ -14,7 +16,6 @@ from local.azureml.store import Body, Record
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-BATCH_ENDPOINTS, BATCH_DEPLOYMENTS = "batchEndpoints", "batchDeployments"
 _COUNTED_SECONDS = 3600.0
 
 

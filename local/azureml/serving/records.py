@@ -23,8 +23,6 @@ SPECS = "scoringSpecs"
 AAD_AUDIENCES = ("https://ml.azure.com", ML_AUDIENCE)
 """Of the tokens that open an endpoint with auth mode AADToken: Azure's, which the SDK asks for, and the one of this cloud."""
 
-BUSY = ("Creating", "Updating", "Deleting")
-
 
 def new_key() -> str:
     return secrets.token_urlsafe(32)
@@ -60,16 +58,3 @@ def _credentials(keys: Body, auth_mode: str) -> list[dict[str, Any]]:
         return []
     tokens = [(keys[f"{which}token"], keys[f"{which}token_expires_at"]) for which in ("", "previous_") if f"{which}token" in keys]
     return [{"value": value, "expires_at": expires} for value, expires in tokens]
-
-
-def fail_interrupted(store: Store) -> None:
-    """After a restart: what was being created, updated or deleted did not get to its end, and says so."""
-    for kind in (ENDPOINTS, DEPLOYMENTS):
-        for record in store.records(kind):
-            if record.body["properties"]["provisioningState"] in BUSY:
-                store.update(kind, record.name, record.version, lambda body: with_state(body, "Failed"))
-
-
-def with_state(body: Body, state: str) -> Body:
-    """The body in another provisioning state."""
-    return {**body, "properties": {**body["properties"], "provisioningState": state}}

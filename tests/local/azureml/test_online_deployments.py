@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from local.azureml.serving.service import serving_of
 from tests.local.azureml.scoring_assets import Workspace, family, gone, wait_until
 
 
@@ -51,7 +50,7 @@ def test_a_failed_update_leaves_the_old_model_serving_and_a_good_one_replaces_it
     assert online.deploy("line", "swap", version="2")["status"] == "Succeeded"
     assert online.deploy("line", "swap", model="broken", version="1")["status"] == "Failed"
     assert online.score("line", deployment="swap").json()["y"] == 2
-    before = family(serving_of(online.emulator).pid("line", "swap") or 0)
+    before = family(online.emulator.serving.pid("line", "swap") or 0)
     assert online.deploy("line", "swap", version="3")["status"] == "Succeeded"
     assert online.score("line", deployment="swap").json()["y"] == 3
     wait_until(lambda: gone(before))
@@ -62,7 +61,7 @@ def test_two_instances_are_two_workers(online: Workspace) -> None:
     path = "/onlineEndpoints/line/deployments/pair"
     answer = online.ask(path, online.deployment(), sku={"name": "Default", "capacity": 2})
     assert online.finished(answer)["status"] == "Succeeded"
-    assert len(family(serving_of(online.emulator).pid("line", "pair") or 0)) == 3
+    assert len(family(online.emulator.serving.pid("line", "pair") or 0)) == 3
     assert online.http.get(path).json()["sku"]["capacity"] == 2
     assert online.finished(online.http.delete(path))["status"] == "Succeeded"
 
@@ -80,7 +79,7 @@ def test_a_curated_environment_of_the_registry_serves_with_the_default_one(onlin
 
 def test_what_needs_no_new_process_gets_none(online: Workspace) -> None:
     path = "/onlineEndpoints/line/deployments/blue"
-    before = serving_of(online.emulator).pid("line", "blue")
+    before = online.emulator.serving.pid("line", "blue")
     assert online.score("line").status_code == 200
     patched = online.http.patch(path, json={"tags": {"team": "risk"}})
     assert patched.json()["properties"]["provisioningState"] == "Updating"
@@ -89,18 +88,18 @@ def test_what_needs_no_new_process_gets_none(online: Workspace) -> None:
     limits = {"requestSettings": {"maxConcurrentRequestsPerInstance": 9}, "scaleSettings": scale}
     more = {"environmentVariables": {"TAG": "b"}, **limits}
     assert online.deploy("line", "blue", version="2", **more)["status"] == "Succeeded"
-    assert serving_of(online.emulator).pid("line", "blue") == before
+    assert online.emulator.serving.pid("line", "blue") == before
     shown = online.properties(path)
     assert shown["requestSettings"]["maxConcurrentRequestsPerInstance"] == 9
     assert shown["scaleSettings"] == {**scale, "pollingInterval": "PT1S", "targetUtilizationPercentage": 70}
     assert online.deploy("line", "blue", version="2", environmentVariables={"TAG": "c"})["status"] == "Succeeded"
-    assert serving_of(online.emulator).pid("line", "blue") != before
+    assert online.emulator.serving.pid("line", "blue") != before
     assert online.score("line").json()["tag"] == "c"
 
 
 def test_instances_are_added_by_a_patch_within_the_quota(online: Workspace) -> None:
     path = "/onlineEndpoints/line/deployments/blue"
-    before = serving_of(online.emulator).pid("line", "blue") or 0
+    before = online.emulator.serving.pid("line", "blue") or 0
     assert online.finished(online.http.patch(path, json={"sku": {"capacity": 3}}))["status"] == "Succeeded"
     assert online.http.get(path).json()["sku"] == {"name": "Default", "capacity": 3}
     assert len(family(before)) == 4
@@ -109,5 +108,5 @@ def test_instances_are_added_by_a_patch_within_the_quota(online: Workspace) -> N
     beyond = online.http.patch(path, json={"sku": {"capacity": sku["capacity"]["maximum"] + 1}})
     assert (beyond.status_code, beyond.json()["error"]["code"]) == (400, "OutOfQuota")
     assert online.finished(online.http.patch(path, json={"sku": {"capacity": 1}}))["status"] == "Succeeded"
-    assert (len(family(before)), serving_of(online.emulator).pid("line", "blue")) == (2, before)
+    assert (len(family(before)), online.emulator.serving.pid("line", "blue")) == (2, before)
     assert online.score("line").status_code == 200

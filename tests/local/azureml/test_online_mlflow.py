@@ -26,7 +26,6 @@ from azure.core.exceptions import HttpResponseError
 
 from local.azureml.emulator import Emulator
 from local.azureml.mlflow import MlflowServer
-from local.azureml.serving.service import serving_of
 from tests.local.azureml.pipelines import unique, until_ended
 from tests.local.azureml.scoring_assets import trust, wait_until
 
@@ -211,7 +210,7 @@ def _printed(scored: Scored, line: str, data: Input) -> str:
 @pytest.mark.train_environment
 def test_every_scored_request_has_a_line_in_the_deployments_log(scored: Scored) -> None:
     scored.ask({"input_data": [{"a": 1}]}, x_request_id="logged")
-    log = serving_of(scored.emulator).logs / ENDPOINT / "blue.requests.jsonl"
+    log = scored.emulator.serving.logs / ENDPOINT / "blue.requests.jsonl"
 
     def line() -> dict[str, Any] | None:
         found = [json.loads(one) for one in log.read_text().splitlines()] if log.exists() else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from local.azureml.serving.service import serving_of
 from tests.local.azureml.online import PACE
 from tests.local.azureml.scoring_assets import Workspace, family, gone
 
@@ -112,7 +111,7 @@ def test_a_deployment_with_traffic_or_a_mirror_is_not_deleted(online: Workspace)
         assert (answer.status_code, "has traffic" in answer.text) == (400, True)
     # A client that does not know of mirrors removes one by its update, as on Azure.
     assert online.endpoint("line", traffic={"blue": 100})["status"] == "Succeeded"
-    processes = family(serving_of(online.emulator).pid("line", "shadow") or 0)
+    processes = family(online.emulator.serving.pid("line", "shadow") or 0)
     assert online.finished(online.http.delete("/onlineEndpoints/line/deployments/shadow"))["status"] == "Succeeded"
     assert gone(processes)
     assert online.score("line", deployment="shadow").status_code == 404

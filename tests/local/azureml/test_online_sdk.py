@@ -24,7 +24,6 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from local.azureml.emulator import Emulator
 from local.azureml.serving.counts import read_counts
-from local.azureml.serving.service import serving_of
 from tests.local.azureml.scoring_assets import CONDA_FILE, SCRIPT, link_environment, trust, wait_until
 
 ENDPOINT = "sdk-line"
@@ -114,7 +113,7 @@ def test_traffic_moves_from_blue_to_green(line: Line) -> None:
 def test_mirrored_traffic_reaches_green_and_answers_come_from_blue(line: Line) -> None:
     line.route({"blue": 100}, mirror={"green": 50})
     assert line.client.online_endpoints.get(ENDPOINT).mirror_traffic == {"green": 50}
-    counts = serving_of(line.emulator).counts_file
+    counts = line.emulator.serving.counts_file
 
     def requests(deployment: str) -> int:
         return sum(one.requests for one in read_counts(counts, ENDPOINT, 0, 2**40) if one.deployment == deployment)

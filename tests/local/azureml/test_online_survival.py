@@ -15,8 +15,7 @@ import psutil
 
 from local.azureml.emulator import Emulator
 from local.azureml.server import Server
-from local.azureml.serving.records import with_state
-from local.azureml.serving.service import serving_of
+from local.azureml.writes import with_state
 from local.certificates import Certificates
 from local.processes import Child, free_port
 from local.storage.azurite import Azurite
@@ -25,7 +24,7 @@ from tests.local.azureml.scoring_assets import Workspace, family, gone, wait_unt
 
 
 def test_a_process_that_dies_is_started_again_with_all_its_workers(online: Workspace) -> None:
-    serving = serving_of(online.emulator)
+    serving = online.emulator.serving
     before = family(serving.pid("line", "blue") or 0)
     assert len(before) == 2
     os.kill(before[0].pid, signal.SIGKILL)
@@ -35,7 +34,7 @@ def test_a_process_that_dies_is_started_again_with_all_its_workers(online: Works
 
 
 def test_a_router_that_dies_is_started_again(online: Workspace) -> None:
-    serving = serving_of(online.emulator)
+    serving = online.emulator.serving
     before = serving.router_pid() or 0
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: serving.router_pid() != before)
@@ -50,7 +49,7 @@ def test_a_router_that_dies_is_started_again(online: Workspace) -> None:
 
 
 def test_a_deployment_that_is_not_ready_gets_no_traffic_and_one_that_hangs_is_started_again(online: Workspace) -> None:
-    serving, path = serving_of(online.emulator), "/onlineEndpoints/line/deployments/probed"
+    serving, path = online.emulator.serving, "/onlineEndpoints/line/deployments/probed"
     often = {"period": "PT1S", "timeout": "PT1S", "failureThreshold": 1}
     soon = {"initialDelay": "PT2S", "period": "PT1S", "timeout": "PT1S", "failureThreshold": 2}
     assert online.deploy("line", "probed", readinessProbe=often)["status"] == "Succeeded"
@@ -89,18 +88,18 @@ def test_an_init_that_outlasts_the_liveness_probe_fails_the_deployment(online: W
 
 
 def test_scoring_processes_listen_on_the_loopback_only(online: Workspace) -> None:
-    master = psutil.Process(serving_of(online.emulator).pid("line", "blue") or 0)
+    master = psutil.Process(online.emulator.serving.pid("line", "blue") or 0)
     assert {one.laddr.ip for one in master.net_connections() if one.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
 def test_an_endpoint_takes_its_deployments_with_it(online: Workspace) -> None:
     assert online.endpoint("brief")["status"] == "Succeeded"
     assert online.deploy("brief", "blue")["status"] == "Succeeded"
-    processes = family(serving_of(online.emulator).pid("brief", "blue") or 0)
+    processes = family(online.emulator.serving.pid("brief", "blue") or 0)
     assert online.finished(online.http.delete("/onlineEndpoints/brief"))["status"] == "Succeeded"
     assert gone(processes)
     assert online.http.get("/onlineEndpoints/brief").status_code == 404
-    assert not list(serving_of(online.emulator).folder.glob("deployments/brief/*/*"))
+    assert not list(online.emulator.serving.folder.glob("deployments/brief/*/*"))
 
 
 def test_endpoints_serve_again_after_a_restart_and_interrupted_work_is_failed(
@@ -115,7 +114,7 @@ def test_endpoints_serve_again_after_a_restart_and_interrupted_work_is_failed(
     workspace.endpoint("line")
     workspace.deploy("line", "blue", version="3")
     workspace.endpoint("line", traffic={"blue": 100})
-    serving = serving_of(server.emulator)
+    serving = server.emulator.serving
     processes = [*family(serving.pid("line", "blue") or 0), *family(serving.router_pid() or 0)]
     # What a kill in the middle of an update leaves in the store.
     server.emulator.store.update("onlineDeployments", "line", "blue", lambda body: with_state(body, "Updating"))

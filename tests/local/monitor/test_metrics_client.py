@@ -13,7 +13,6 @@ from azure.mgmt.monitor import MonitorManagementClient
 
 from local.azureml.emulator import Emulator
 from local.azureml.serving.counts import CountLog
-from local.azureml.serving.service import serving_of
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def endpoint(emulator: Emulator, make_endpoint: Callable[[str], None]) -> str:
     """The ARM id of an endpoint whose deployments have answered: blue eight good and two bad requests, green three."""
     make_endpoint("watched")
     make_endpoint("silent")
-    log = CountLog(serving_of(emulator).counts_file)
+    log = CountLog(emulator.serving.counts_file)
     for number in range(10):
         log.add("watched", "blue", 200 if number < 8 else 424, 200 if number < 8 else 500, 0.020)
     for _ in range(3):
