@@ -15,8 +15,9 @@ from local.azureml.execution.nested import NestedRuns
 from local.azureml.execution.plan import Plan, Step, is_lost
 from local.azureml.execution.reuse import Reuse, ReusedStep, fingerprint
 from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
-from local.azureml.execution.step import StepRun, Workshop, artifact_uri, end_tracking
+from local.azureml.execution.step import StepRun
 from local.azureml.execution.tracking import JobTracking
+from local.azureml.execution.workshop import Workshop, artifact_uri, end_tracking
 
 
 class JobRun:
@@ -47,6 +48,8 @@ class JobRun:
         )
         self._nested = NestedRuns(shop, plan.nested, nested_runs, plan.steps, folder)
         self._steps: dict[str, StepRun] = {}
+        self._queued: dict[str, tuple[Future[None], Future[str]]] = {}
+        """Of the steps that were given to `rooms`: their places in the queue, and what they come to."""
         self._reuse = Reuse(shop.emulator, shop.runs)
         self._keys: dict[str, str | None] = {}
         self._step_runs = step_runs
@@ -67,6 +70,8 @@ class JobRun:
         for step in list(self._steps.values()):
             step.interruption = interruption
             step.cancel()
+        for name in list(self._queued):
+            self._leave_queue(name)
 
     def run(self) -> None:
         """To the end; returns when the job has its final status and everything of it is stored."""
@@ -141,7 +146,17 @@ class JobRun:
         step = self._step(asked, run)
         self._steps[name] = step
         self._note(f"step {name} starts ({run['runId']})")
-        return self._rooms.submit(self._execute, step)
+        came_to = Future[str]()
+        self._queued[name] = (self._rooms.submit(self._execute, step, came_to), came_to)
+        if self._canceled.is_set():  # it came between the last look and the queue
+            self._leave_queue(name)
+        return came_to
+
+    def _leave_queue(self, name: str) -> None:
+        """A cancelled step that has no room yet ends without one: others may need theirs for hours."""
+        queued = self._queued.pop(name, None)
+        if queued is not None and queued[0].cancel():
+            self._execute(self._steps[name], queued[1])
 
     def _step(self, asked: Step, run: Run) -> StepRun:
         """What runs the step, or stands for it: an earlier run that did the same."""
@@ -151,14 +166,18 @@ class JobRun:
             return ReusedStep(*arguments, stands=earlier)
         return RUNS[type(asked.work)](*arguments)
 
-    def _execute(self, step: StepRun) -> str:
+    def _execute(self, step: StepRun, came_to: Future[str]) -> None:
         if self._canceled.is_set():
             step.interruption = self._interruption
             step.canceled.set()
-        return step.execute()
+        try:
+            came_to.set_result(step.execute())
+        except BaseException as error:  # noqa: BLE001 - raised in the job's thread, which waits for it
+            came_to.set_exception(error)
 
     def _ended(self, name: str, status: str) -> None:
         self._status[name] = status
+        self._queued.pop(name, None)
         self._note(f"step {name} ended: {status}")
         if status == "Completed" and (key := self._keys[name]):
             self._reuse.remember(key, self._steps[name])

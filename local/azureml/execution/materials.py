@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local.azureml.execution.web_files import fetch, is_web_file
+
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
@@ -61,12 +63,11 @@ class Materials:
             return _content(kept)
 
     def _download(self, uri: str, kept: Path) -> None:
-        location = self._storage.resolve(uri)
         fresh = kept.with_name(f"{kept.name}.{uuid.uuid4().hex[:8]}")
         whole = fresh / "content"
         whole.mkdir(parents=True)
         try:
-            found = self._storage.download_to(location.container, location.path, whole)
+            found = self._bring(uri, whole)
         except BaseException:
             shutil.rmtree(fresh)
             raise
@@ -74,6 +75,11 @@ class Materials:
             (fresh / "file").write_text(found.name)
         make_read_only(whole)
         fresh.rename(kept)  # whole or not there at all
+
+    def _bring(self, uri: str, folder: Path) -> Path:
+        if is_web_file(uri, self._storage.blob_url):
+            return fetch(uri, folder)
+        return self._storage.download_to(*self._storage.resolve(uri), folder)
 
     def _lock_of(self, key: str) -> threading.Lock:
         with self._guard:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from local.azureml.execution.plan import Nested
 from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
-from local.azureml.execution.step import Workshop, artifact_uri
+from local.azureml.execution.workshop import Workshop, artifact_uri
 
 
 def nested_folder(job_folder: Path, path: str) -> Path:

@@ -22,9 +22,10 @@ from local.azureml.execution.plan import Plan
 from local.azureml.execution.processes import Processes
 from local.azureml.execution.provisioning import refuse_missing
 from local.azureml.execution.runs import PIPELINE, ROOT_TYPES, STEP, TERMINAL, Run, Runs, failure, log_name
-from local.azureml.execution.step import Workshop
 from local.azureml.execution.tracking import Tracking
 from local.azureml.execution.warmed_parent import LaunchFailedError
+from local.azureml.execution.web_files import refuse_web_folders
+from local.azureml.execution.workshop import Workshop
 from local.azureml.interrupted import LeftRuns
 from local.azureml.lookup import find_version
 
@@ -67,6 +68,7 @@ class JobRunner:
         refuse_missing(plan, self._emulator.settings.environments)
         computes.refuse_unknown(self._emulator, {"jobs": {compute: {"computeId": compute} for compute in plan.computes}})
         for step in plan.steps.values():
+            refuse_web_folders(step, self._emulator.storage.blob_url)
             for shown, output in step.outputs.items():
                 if output.uri:  # that it can be written is found out now, not at the step's end
                     self._emulator.storage.resolve(fill_names(output.uri, name, shown))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.errors import not_found
+from local.azureml.store import timestamp
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -49,7 +49,7 @@ class Runs:
             "experimentName": experiment,
             "experimentId": self.experiment_id(experiment),
             "status": "NotStarted",
-            "createdUtc": _now(),
+            "createdUtc": timestamp(),
             "startTimeUtc": None,
             "endTimeUtc": None,
             "error": None,
@@ -105,9 +105,9 @@ class Runs:
                 return run
             times = {}
             if status == "Running":
-                times["startTimeUtc"] = _now()
+                times["startTimeUtc"] = timestamp()
             if status in TERMINAL:
-                times["endTimeUtc"] = _now()
+                times["endTimeUtc"] = timestamp()
             return {**run, "status": status, **times, **fields}
 
         run = self._store.update(KIND, run_id, "", change)
@@ -152,7 +152,3 @@ def log_name(run: Run) -> str:
 def failure(message: str, code: str = "UserError") -> dict[str, Any]:
     """A run's `error` field."""
     return {"error": {"code": code, "message": message}}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

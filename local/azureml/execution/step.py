@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError as StorageError
 
 from local.azureml.errors import AzureError
 from local.azureml.execution.bindings import LocalPath, render_command
+from local.azureml.execution.endings import StepCanceledError, StepFailedError, StepTimedOutError, words_of
 from local.azureml.execution.environments import EnvironmentMissing, choose
-from local.azureml.execution.materials import Materials, Mounted, give, make_read_only
+from local.azureml.execution.materials import Mounted, give, make_read_only
 from local.azureml.execution.places import fill_names
 from local.azureml.execution.plan import Command, Data, FromStep, Output, Step
 from local.azureml.execution.process_environment import common_environment, run_environment, script_of
-from local.azureml.execution.processes import Processes
 from local.azureml.execution.registration import NamedOutput, register
-from local.azureml.execution.runs import Run, Runs, failure, log_name
-from local.azureml.execution.tracking import Tracking, TrackingError
+from local.azureml.execution.runs import Run, failure, log_name
+from local.azureml.execution.tracking import TrackingError
 from local.azureml.execution.warmed_parent import Launch, LaunchFailedError, Running
+from local.azureml.execution.workshop import Tracked, Workshop, artifact_uri, end_tracking
 from local.processes import tail
-
-if TYPE_CHECKING:
-    from local.azureml.emulator import Emulator
 
 _TAIL_LINES = 20
 _GRACE_SECONDS = 5.0
-_log = logging.getLogger(__name__)
-Tracked = tuple[str, str]
-"""(experiment id, run id) in MLflow."""
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What all steps use."""
-
-    emulator: Emulator
-    runs: Runs
-    materials: Materials
-    processes: Processes
-    tracking: Tracking
-
-
-class StepFailedError(Exception):
-    """Ends a step; the message becomes its error."""
-
-
-class StepTimedOutError(Exception):
-    """Ends a step that ran longer than its limit: Azure ML cancels it then (REST description, CommandJobLimits.timeout)."""
-
-
-class StepCanceledError(Exception):
-    """The step was cancelled while it ran or before it began."""
 
 
 @dataclass
@@ -260,8 +230,9 @@ class StepRun:
         if running.lost:
             raise StepFailedError(f"Step '{self.step.name}' ended because the process that had started it died.")
         if running.status != 0:
-            ending = _ending(running.status)
-            raise StepFailedError(f"Step '{self.step.name}' failed with {ending}.\n{tail(self.log, _TAIL_LINES)}")
+            raise StepFailedError(
+                f"Step '{self.step.name}' failed with {words_of(running.status)}.\n{tail(self.log, _TAIL_LINES)}"
+            )
 
     def _stop_if_canceled(self) -> None:
         if self.canceled.is_set():
@@ -302,24 +273,3 @@ class StepRun:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             log.write(f"[emulator] {text}\n")
-
-
-def artifact_uri(run_id: str, path: str) -> str:
-    """Where Azure ML keeps the files of a run itself."""
-    return f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run_id}/{path}"
-
-
-def end_tracking(tracking: Tracking, tracked: Future[Tracked], status: str) -> None:
-    """End the MLflow run, when there is one; that it could not be ended must not change what the job came to."""
-    if tracked.exception() is None:
-        run_id = tracked.result()[1]
-        try:
-            tracking.end_run(run_id, status)
-        except TrackingError as error:
-            _log.warning("the MLflow run %s stays open: %s", run_id, error)
-
-
-def _ending(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"signal {signal.Signals(-status).name}"
-    return f"exit code {status}"

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
+from local.azureml.errors import AzureError
+from local.azureml.mlflow.rest import MlflowRest
 
 _STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 
@@ -22,15 +22,12 @@ class Tracking:
     """A client of one MLflow tracking server. Thread-safe; connects when first used."""
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        self.url = url.rstrip("/")
-        # Plain http on this machine: no certificates to load, no proxy of the host in between.
-        secure = urlsplit(url).scheme == "https"
-        self._client = httpx.Client(base_url=f"{self.url}/api/2.0/mlflow", timeout=timeout, verify=secure, trust_env=secure)
+        self._rest = MlflowRest(url, timeout=timeout)
         self._experiments: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        self._client.close()
+        self._rest.close()
 
     def experiment_id(self, name: str) -> str:
         """The experiment's id in MLflow; created when it does not exist."""
@@ -60,36 +57,42 @@ class Tracking:
 
     def metric_history(self, run_id: str, name: str) -> list[float]:
         """Every value that a run logged of a metric, in the order it did."""
-        answer = _checked(self._request("GET", "metrics/get-history", params={"run_id": run_id, "metric_key": name}))
+        answer = self._get("metrics/get-history", {"run_id": run_id, "metric_key": name}) or {}
         found = sorted(answer.get("metrics", []), key=lambda metric: (int(metric["timestamp"]), int(metric.get("step", 0))))
         return [float(metric["value"]) for metric in found]
 
     def running(self, experiment: str, job_run: str) -> list[str]:
         """MLflow's ids of the runs of a job or step (`azureml.runId`) that have not ended; none in an unknown experiment."""
-        answer = self._request("GET", "experiments/get-by-name", params={"experiment_name": experiment})
-        if answer.status_code == 404:
+        known = self._get("experiments/get-by-name", {"experiment_name": experiment})
+        if known is None:
             return []
         wanted = {
-            "experiment_ids": [_checked(answer)["experiment"]["experiment_id"]],
+            "experiment_ids": [known["experiment"]["experiment_id"]],
             "filter": f"tags.`azureml.runId` = '{job_run}' AND attributes.status = 'RUNNING'",
             "max_results": 100,
         }
         return [str(run["info"]["run_id"]) for run in self._post("runs/search", wanted).get("runs", [])]
 
     def _find_or_create(self, name: str) -> str:
-        answer = self._request("GET", "experiments/get-by-name", params={"experiment_name": name})
-        if answer.status_code == 404:
+        known = self._get("experiments/get-by-name", {"experiment_name": name})
+        if known is None:
             return str(self._post("experiments/create", {"name": name})["experiment_id"])
-        return str(_checked(answer)["experiment"]["experiment_id"])
+        return str(known["experiment"]["experiment_id"])
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return _checked(self._request("POST", path, json=body))
-
-    def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _get(self, path: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
         try:
-            return self._client.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise TrackingError(f"the MLflow server at {self.url} does not answer: {error}") from error
+            return self._rest.get(path, params)
+        except AzureError as error:
+            raise TrackingError(error.message) from error
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            found = self._rest.post(path, body)
+        except AzureError as error:
+            raise TrackingError(error.message) from error
+        if found is None:
+            raise TrackingError(f"MLflow does not know what {path} was asked for.")
+        return found
 
 
 class JobTracking:
@@ -132,10 +135,3 @@ class JobTracking:
             tags = {**self._tags, "azureml.runId": run_id}
             above = self._made[parent].result()[1] if parent else None
             future.set_result(self._tracking.create_run(self._experiment, self._names[run_id], parent=above, tags=tags))
-
-
-def _checked(answer: httpx.Response) -> dict[str, Any]:
-    if answer.is_error:
-        raise TrackingError(f"MLflow answered {answer.status_code} to {answer.request.url.path}: {answer.text[:500]}")
-    found: dict[str, Any] = answer.json()
-    return found

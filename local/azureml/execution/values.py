@@ -19,6 +19,9 @@ _MODES = {
 _PORT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _DURATION = re.compile(r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?")
 
+_LONGEST = timedelta(days=100)
+"""That a process is waited for here."""
+
 
 def settle_inputs(step: str, declared: Mapping[str, Any], given: Mapping[str, Value]) -> dict[str, Value]:
     """Given values and defaults, checked against the declaration; optional inputs without a value are left out."""
@@ -146,15 +149,19 @@ def input_mode(mode: object) -> str:
 
 
 def duration(value: str | int | None) -> timedelta | None:
-    """ISO 8601 ("PT1H30M") or seconds."""
+    """ISO 8601 ("PT1H30M") or seconds; 400 for what is no duration, or no positive one."""
     if value is None or value == "":
         return None
-    if isinstance(value, int):
-        return timedelta(seconds=value)
-    match = _DURATION.fullmatch(value)
+    match = _DURATION.fullmatch(f"PT{value}S" if isinstance(value, int) else str(value))
     if match is None:
         raise bad_request(f"'{value}' is no duration like PT1H30M.")
-    return timedelta(**{unit: float(number) for unit, number in match.groupdict().items() if number})
+    try:
+        found = timedelta(**{unit: float(number) for unit, number in match.groupdict().items() if number})
+    except OverflowError:
+        found = timedelta.max
+    if not timedelta() < found <= _LONGEST:
+        raise bad_request(f"The duration '{value}' must be longer than nothing and not longer than {_LONGEST.days} days.")
+    return found
 
 
 def binding_of(where: str, value: Any) -> ParentInput | ParentOutput | StepOutput | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from local.azureml.emulator import Emulator
 from local.azureml.server import Server
 from local.certificates import Certificates
 from local.storage.azurite import Azurite
+from tests.local.azureml.job_lab import Lab
 from tests.local.azureml.online import PACE, settings
 from tests.local.azureml.scoring_assets import Workspace
 
@@ -65,3 +67,11 @@ def _trust(emulator: Emulator) -> object:
     import ssl
 
     return ssl.create_default_context(cafile=emulator.certificates.bundle)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, state: Path, certificates: Certificates, azurite: Azurite) -> Iterator[Lab]:
+    """An emulator without HTTP in front, for the tests of one module."""
+    lab = Lab(tmp_path_factory.mktemp("lab"), state / "certificates", azurite.blob_url)
+    yield lab
+    lab.close()

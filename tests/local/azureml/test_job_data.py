@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +40,18 @@ def job_of(line: str, **more: Any) -> Any:
 
 def log_of(emulator: Emulator, name: str) -> str:
     return emulator.jobs.log_file(emulator.jobs.runs.get(name)).read_text()
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A web server of the files in a folder; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def test_inputs_in_every_form_are_there_for_a_command(client: MLClient, tmp_path: Path, emulator: Emulator) -> None:
@@ -183,3 +200,43 @@ def test_a_job_chooses_the_datastore_of_its_outputs_and_a_step_writes_there_itse
     assert (tmp_path / "got/named-outputs/data/x").read_text() == "made"
     step = next(child for child in client.jobs.list(parent_job_name=name) if child.display_name == "itself")
     assert "told azureml://datastores/workspaceartifactstore/paths/a/there" in log_of(emulator, step.name)
+
+
+def test_a_file_on_the_web_is_read_by_jobs_and_by_data_assets_and_a_folder_there_is_refused(
+    client: MLClient, tmp_path: Path, emulator: Emulator
+) -> None:
+    from azure.ai.ml import Input
+    from azure.ai.ml.entities import Data
+    from azure.core.exceptions import HttpResponseError
+
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "ti tanic.csv").write_text("from the web")
+    asset = unique("web")
+    with serving(tmp_path / "web") as url:
+        client.data.create_or_update(Data(name=asset, version="1", type="uri_file", path=f"{url}/ti%20tanic.csv"))
+        given = {
+            "web": Input(type="uri_file", path=f"{url}/ti%20tanic.csv"),
+            "asset": Input(type="uri_file", path=f"azureml:{asset}:1"),
+            "direct": Input(type="uri_file", path=f"{url}/ti%20tanic.csv", mode="direct"),
+        }
+        lines = ["basename ${{inputs.web}}", "cat ${{inputs.web}} ${{inputs.asset}}", "echo", "echo ${{inputs.direct}}"]
+        name = submit(client, job_of("; ".join(lines), inputs=given)).name
+        assert until_ended(client, name).status == "Completed", log_of(emulator, name)
+        assert log_of(emulator, name).splitlines()[-3:] == ["ti tanic.csv", "from the web" * 2, f"{url}/ti%20tanic.csv"]
+
+        absent = {"web": Input(type="uri_file", path=f"{url}/absent.csv")}
+        name = submit(client, job_of("cat ${{inputs.web}}", inputs=absent)).name
+        assert until_ended(client, name).status == "Failed"
+        assert f"'{url}/absent.csv' could not be read" in emulator.jobs.runs.get(name)["error"]["error"]["message"]
+        with pytest.raises(HttpResponseError, match="only files are read"):
+            submit(client, job_of("ls ${{inputs.web}}", inputs={"web": Input(type="uri_folder", path=f"{url}/folder/")}))
+
+
+def test_a_file_that_a_job_puts_out_is_downloaded_by_its_name(client: MLClient, tmp_path: Path, emulator: Emulator) -> None:
+    from azure.ai.ml import Output
+
+    name = submit(client, job_of("echo one > ${{outputs.report}}", outputs={"report": Output(type="uri_file")})).name
+    assert until_ended(client, name).status == "Completed", log_of(emulator, name)
+    client.jobs.download(name, download_path=tmp_path, output_name="report")
+    assert (tmp_path / "named-outputs/report/report").read_text() == "one\n"
+    assert emulator.storage.read(*emulator.storage.resolve(f"azureml://jobs/{name}/outputs/report")) == b"one\n"

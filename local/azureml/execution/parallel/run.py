@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from local.azureml.execution.bindings import LocalPath, render_command
+from local.azureml.execution.endings import StepFailedError
 from local.azureml.execution.parallel.plan import Model, Parallel
 from local.azureml.execution.parallel.tables import TableError, files_of, read_table
 from local.azureml.execution.process_environment import script_of
-from local.azureml.execution.step import StepFailedError, StepRun
+from local.azureml.execution.step import StepRun
 from local.azureml.execution.warmed_parent import Launch, Running
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import orjson
 
+from local.azureml.execution.endings import StepFailedError, StepTimedOutError
 from local.azureml.execution.runs import Run
-from local.azureml.execution.step import StepFailedError, StepRun, StepTimedOutError
+from local.azureml.execution.step import StepRun
 from local.azureml.execution.sweep.plan import Sweep
 from local.azureml.execution.sweep.sampling import Sampler, make_sampler, space_size
 from local.azureml.execution.sweep.termination import Watch

@@ -14,10 +14,11 @@ import orjson
 
 from local.azureml.execution.plan import Output, Step
 from local.azureml.execution.runs import COMMAND, Run, failure
-from local.azureml.execution.step import StepRun, Tracked
+from local.azureml.execution.step import StepRun
 from local.azureml.execution.sweep.plan import Sweep
 from local.azureml.execution.sweep.sampling import Settings
 from local.azureml.execution.tracking import TrackingError
+from local.azureml.execution.workshop import Tracked
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,43 @@
+"""Inputs from the web: a file at an http(s) address that is not in the workspace's own storage, read without credentials."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from local.azureml.errors import bad_request, not_supported
+from local.azureml.execution.plan import Data, Step
+
+_TIMEOUT = httpx.Timeout(30.0)
+"""Without a sign of life; a file may take as long as it is long."""
+
+
+def is_web_file(uri: str, blob_url: str) -> bool:
+    """Whether `uri` is an address outside of the storage account at `blob_url`, which may be written without its account."""
+    own = blob_url.rstrip("/")
+    return uri.lower().startswith(("http://", "https://")) and not uri.startswith((own + "/", own.rpartition("/")[0] + "/"))
+
+
+def refuse_web_folders(step: Step, blob_url: str) -> None:
+    """AzureError 501 for a folder on the web that would have to be listed: http knows no folders."""
+    for name, value in step.inputs.items():
+        if isinstance(value, Data) and value.mode != "direct" and value.type != "uri_file" and is_web_file(value.uri, blob_url):
+            raise not_supported(f"reading a folder at '{value.uri}' (step '{step.name}', input '{name}'): only files are read")
+
+
+def fetch(uri: str, folder: Path) -> Path:
+    """The file at `uri`, in `folder` under its own last name; 400 when the web does not give it."""
+    name = PurePosixPath(unquote(urlsplit(uri).path)).name
+    if name in ("", "..") or "\0" in name:
+        raise bad_request(f"'{uri}' names no file.")
+    target = folder / name
+    try:
+        with httpx.stream("GET", uri, follow_redirects=True, timeout=_TIMEOUT) as answer, target.open("wb") as file:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                file.write(piece)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise bad_request(f"'{uri}' could not be read: {str(error).splitlines()[0]}") from error
+    return target
