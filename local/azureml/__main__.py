@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 
 from local.azureml import coverage as coverage_page
-from local.azureml import steering_commands
-from local.azureml.command_line import environments, inspection
+from local.azureml.command_line import environments, inspection, steering
 from local.azureml.command_line.running import DEFAULT_PORT, CommandError
 from local.azureml.command_line.start import Alone, Start, log_to_stderr
 from local.azureml.emulator import DEFAULT_SUBSCRIPTION, EmulatorSettings
@@ -42,8 +41,8 @@ Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 it could not start or a part of it
 """
 app = typer.Typer(add_completion=False, help=_HELP, rich_markup_mode=None)
 app.add_typer(environments.app, name="environments")
-app.add_typer(steering_commands.faults, name="faults")
-app.command()(steering_commands.pace)
+app.add_typer(steering.faults, name="faults")
+app.command()(steering.pace)
 app.command()(inspection.env)
 app.command()(inspection.status)
 app.command()(inspection.reset)

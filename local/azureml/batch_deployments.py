@@ -13,6 +13,7 @@ from local.azureml.batch_endpoints import endpoint_record
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict, not_emulated, not_found
 from local.azureml.execution.values import duration
+from local.azureml.names import check_inside
 from local.azureml.online_endpoints import check_name
 from local.azureml.store import Body, Record
 from local.azureml.writes import Writes, refuse_while_busy
@@ -111,9 +112,7 @@ class BatchDeployments:
         if code.get("codeId"):
             self._version("codes", code["codeId"])
             self._version("environments", properties.get("environmentId"))
-            script = PurePosixPath(str(code.get("scoringScript") or ""))
-            if not script.name or script.is_absolute() or ".." in script.parts:
-                raise bad_request(f"The scoring script '{script}' must be a path inside of the code folder.")
+            check_inside(str(code.get("scoringScript") or ""), "The scoring script")
         elif str(model.get("modelType")) != "mlflow_model":
             raise bad_request("A deployment without a codeConfiguration needs a model of type mlflow_model.")
         if not properties.get("compute") and not (properties.get("resources") or {}).get("instanceType"):

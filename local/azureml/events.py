@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
+
+from local.azureml.store import timestamp
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -39,7 +40,7 @@ class EventSink:
             "topic": self._emulator.workspace_id,
             "subject": subject,
             "eventType": event_type,
-            "eventTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "eventTime": timestamp(),
             "data": data,
             "dataVersion": "",
             "metadataVersion": "1",

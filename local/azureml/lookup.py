@@ -71,6 +71,21 @@ def find_version(emulator: Emulator, kind: str, reference: object) -> Found:
     return Found(place, kind, record.name, record.version, record.body["properties"])
 
 
+def kind_of(reference: str) -> str | None:
+    """The kind of asset whose version `reference` names, by its form alone; None when it has no form of a full id."""
+    match = next((found for form in _FORMS if (found := form.fullmatch(reference))), None)
+    return match["kind"].lower() if match else None
+
+
+def names_one_of(emulator: Emulator, place: Place, kind: str, reference: str, name: str, version: str | None) -> bool:
+    """Whether `reference` names this version (None: any) of this asset; a label may name any."""
+    try:
+        where, found, number, label = _parts(emulator, kind, reference)
+    except AzureError:  # an id of a registry that is gone names nothing any more
+        return False
+    return where == place and found == name and (label is not None or version in (None, number))
+
+
 def newest(emulator: Emulator, place: Place, kind: str, name: str) -> Record | None:
     """What the label `latest` means: the newest of the active versions; None when there is none."""
     found = emulator.store.newest(Query(place.kind(kind), name, archived=False))

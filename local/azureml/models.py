@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING
 
-from local.azureml import arm
+from local.azureml import arm, lookup
 from local.azureml.assets import AssetKind, Assets, Properties, refuse_path_change, require
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict
@@ -26,7 +25,6 @@ ALIASES = "models.aliases"
 """model, alias -> {"version"}: MLflow's; Azure Resource Manager has no place for them."""
 MLFLOW_MODEL = "mlflow_model"
 _TYPES = ("custom_model", MLFLOW_MODEL, "triton_model")
-_VERSION_ID = re.compile(r".*/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I)
 _refuse_path_change = refuse_path_change("modelUri", "modelType")
 
 
@@ -77,9 +75,8 @@ class Models(Assets):
             if self._store.record(self._containers, name) is None:
                 raise self._missing(name)
             version = str(self._store.highest(self._versions, name) + 1)
-            body = {"properties": properties}
-            self._publish(name, version, body)
-            return self._store.upsert(self._versions, name, version, lambda _: body)
+            super().put_version(Call("PUT", "", {"name": name, "version": version}, body={"properties": properties}))
+            return self._find(name, version)
 
     def list_versions(self, call: Call) -> Answer:
         query = self._query(call, self._versions, call.path_params["name"], "createdtime desc")
@@ -153,11 +150,9 @@ class Models(Assets):
 
     def _refuse_deployed(self, name: str, version: str | None) -> None:
         for record in self._store.records(DEPLOYMENTS):
-            match = _VERSION_ID.fullmatch(str(record.body["properties"].get("model") or ""))
-            if match and match["name"] == name and version in (None, match["version"]):
-                raise conflict(
-                    f"Model {name}:{match['version']} is deployed ({record.name}/{record.version}): delete that first."
-                )
+            reference = record.body["properties"].get("model")
+            if reference and lookup.names_one_of(self._emulator, self._place, "models", str(reference), name, version):
+                raise conflict(f"Model {name}:{version or '*'} is deployed ({record.name}/{record.version}): delete that first.")
 
 
 def _check(properties: Properties) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from local.azureml.errors import bad_request
 
@@ -36,6 +37,14 @@ class NameRule:
                 "the first a letter or digit.",
                 "ValidationError",
             )
+
+
+def check_inside(path: str, what: str) -> str:
+    """The path of a file that lies below some folder, whatever that is; 400 when it is none or leads out of the folder."""
+    parts = PurePosixPath(path)
+    if not parts.name or parts.is_absolute() or ".." in parts.parts:
+        raise bad_request(f"{what} '{path}' must be a path inside of the code folder.")
+    return str(parts)
 
 
 PLAIN, DOTTED = NameRule(), NameRule("-_.")

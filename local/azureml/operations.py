@@ -9,13 +9,12 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import AzureError, not_found
 from local.azureml.faults import OperationFault, Subject
-from local.azureml.store import MissingDocumentError
+from local.azureml.store import MissingDocumentError, timestamp
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -67,7 +66,7 @@ class Operations:
             KIND,
             name,
             "",
-            {"status": "InProgress", "kind": kind, "resource": resource, "startTime": _now(), "result": answer_body},
+            {"status": "InProgress", "kind": kind, "resource": resource, "startTime": timestamp(), "result": answer_body},
         )
         self._begin(_Task(name, work, failed), Subject(path=resource, operation=kind))
         base = f"{self._emulator.base_url}{_folder(self._emulator)}"
@@ -130,7 +129,7 @@ class Operations:
 
     def _finish(self, name: str, error: AzureError | None) -> None:
         outcome: dict[str, Any] = {"status": "Failed", **error.body} if error else {"status": "Succeeded"}
-        self._emulator.store.update(KIND, name, "", lambda body: {**body, **outcome, "endTime": _now()})
+        self._emulator.store.update(KIND, name, "", lambda body: {**body, **outcome, "endTime": timestamp()})
 
 
 def routes(emulator: Emulator) -> list[Route]:
@@ -169,7 +168,3 @@ def _operation(emulator: Emulator, call: Call) -> dict[str, Any]:
 def _folder(emulator: Emulator) -> str:
     subscription = emulator.settings.subscription_id
     return f"/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{LOCATION}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

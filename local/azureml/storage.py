@@ -15,7 +15,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient, generate_container_sas
 
 from local.azureml.errors import AzureError, bad_request, not_found
-from local.azureml.lookup import find_version
+from local.azureml.lookup import find_version, kind_of
 from local.storage.azurite import ACCOUNT, ACCOUNT_KEY
 
 if TYPE_CHECKING:
@@ -30,12 +30,8 @@ DATASTORE_KIND = "datastores"
 _WORKSPACE = r"(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
 _DATASTORE_URI = re.compile(rf"azureml://{_WORKSPACE}datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
 JOB_OUTPUT = re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?/?(?P<path>.*)")
-_ASSET_ID = re.compile(
-    r"(?:azureml:)?/subscriptions/.+/workspaces/[^/]+/(?P<kind>data|models)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.I
-)
 _RUN_ARTIFACT = re.compile(rf"runs:/+[^/]+/.+|azureml://{_WORKSPACE}jobs/[^/]+/outputs/artifacts/(?:paths/)?.+")
 _PIECE = 4 * 1024 * 1024
-_OF_REGISTRY = re.compile(r"azureml://registries/[^/]+/(?P<kind>data|models)/[^/]+/(?:versions|labels)/[^/]+", re.I)
 _ASSET_URI_FIELD = {"data": "dataUri", "models": "modelUri"}
 
 
@@ -130,10 +126,10 @@ class EmulatorStorage:
     def resolve(self, uri: str) -> Location:
         """Where a URI points.
 
-        Known are datastore paths (short and long form), outputs of jobs, https URLs of blobs, ARM ids of data and model versions,
+        Known are datastore paths (short and long form), outputs of jobs, https URLs of blobs, ids of data and model versions,
         and files of runs (`runs:/<run>/<path>`, a job's `outputs/artifacts/paths/<path>`): these are brought into the workspace.
 
-        Raises 400 for a form that the emulator does not know, 404 for a datastore or an asset that does not exist.
+        Raises 400 for a form that the emulator does not know and a version that does not exist, 404 for such a datastore.
         """
         if match := _DATASTORE_URI.fullmatch(uri):
             return Location(self.datastore_container(match["name"]), _clean(unquote(match["path"])))
@@ -143,10 +139,7 @@ class EmulatorStorage:
         if match := JOB_OUTPUT.fullmatch(uri):
             base = self.resolve(self._job_output(match["job"], match["output"]))
             return Location(base.container, _clean(f"{base.path}/{unquote(match['path'])}"))
-        if match := _ASSET_ID.fullmatch(uri):
-            return self.resolve(self._asset_uri(match["kind"].lower(), match["name"], match["version"]))
-        if match := _OF_REGISTRY.fullmatch(uri):
-            kind = match["kind"].lower()
+        if (kind := kind_of(uri)) in _ASSET_URI_FIELD:
             return self.resolve(str(find_version(self._emulator, kind, uri).properties[_ASSET_URI_FIELD[kind]]))
         # Without the account: what azure-ai-ml makes of a build context's address, as Azure has the account in the host's name.
         if uri.startswith((self.blob_url + "/", self.blob_url.rpartition("/")[0] + "/")):
@@ -164,12 +157,6 @@ class EmulatorStorage:
         body = self._emulator.store.get("jobs", job)
         declared = ((body or {}).get("properties", {}).get("outputs") or {}).get(output) or {}
         return str(declared.get("uri") or self.output_uri(job, output, str(declared.get("jobOutputType", "uri_folder"))))
-
-    def _asset_uri(self, kind: str, name: str, version: str) -> str:
-        body = self._emulator.store.get(kind, name, version)
-        if body is None:
-            raise not_found(f"{kind}/{name}/versions/{version} was not found.")
-        return str(body["properties"][_ASSET_URI_FIELD[kind]])
 
     def datastore_uri(self, location: Location) -> str:
         """A place in one of the workspace's datastores, in the long form that Azure stores."""

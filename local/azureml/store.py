@@ -99,7 +99,7 @@ class Store:
         with self.transaction():
             old = self.record(kind, name, version)
             body = change(old.body if old else None)
-            now = _now()
+            now = timestamp()
             self._db.execute(
                 "INSERT INTO documents (kind, name, version, body, created, updated, etag) VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (kind, name, version) "
@@ -204,7 +204,8 @@ class Store:
             self._db.execute("COMMIT")
 
 
-def _now() -> str:
+def timestamp() -> str:
+    """The present moment as documents and Azure's answers have it: ISO 8601 in UTC, with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -8,7 +8,10 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from local.azureml.assets import Assets
 from local.azureml.batch_deployments import check_settings
+from local.azureml.call import Call
+from local.azureml.components import KIND as COMPONENTS
 from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.values import DATA_TYPES, duration, root_value, settle_inputs
 from local.azureml.store import Body, Record
@@ -158,8 +161,8 @@ def _component(emulator: Emulator, spec: Body) -> str:
     """The id of an anonymous component with this specification; the same one for the same specification."""
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
     name, version = "azureml_anonymous", str(uuid.UUID(digest[:32]))
-    body = {"properties": {"componentSpec": {**spec, "name": name, "version": version}, "isAnonymous": True}}
-    emulator.store.upsert("components", name, version, lambda old: old or body)
+    body = {"properties": {"componentSpec": spec, "isAnonymous": True}}
+    Assets(emulator, COMPONENTS).put_version(Call("PUT", "", {"name": name, "version": version}, body=body))
     return f"{emulator.workspace_id}/components/{name}/versions/{version}"
 
 

@@ -10,19 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from local.azureml.command_line.running import CommandError, Note, find, locked, nothing_answers
+from local.azureml.command_line.running import (
+    Note,
+    Port,
+    State,
+    ask,
+    find,
+    locked,
+    not_its_emulator,
+    nothing_answers,
+)
 from local.azureml.environment import environment
-from local.azureml.steering import ROOT
 from local.certificates import ensure_certificates
 from local.processes import port_answers
 
-State = Annotated[Path, typer.Option(help="The state folder of the emulator.")]
-Port = Annotated[int | None, typer.Option(help="Port of its control plane; usually the state folder knows it.")]
 Format = Literal["shell", "dotenv", "json"]
 NOT_RUNNING = 3
 """Exit code of `status` when nothing answers."""
@@ -95,12 +100,9 @@ def lines(variables: Mapping[str, str], form: Format) -> str:
 
 def overview(state: Path, note: Note) -> dict[str, Any]:
     """What the emulator tells of itself; CommandError when what answers is not the one of this state folder."""
-    trust = ensure_certificates(state.resolve() / "certificates").ssl_context()
-    try:
-        answer = httpx.get(f"https://127.0.0.1:{note.port}{ROOT}/overview", verify=trust, timeout=30.0, trust_env=False)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise CommandError(f"What answers on port {note.port} is not the emulator of {state}: {error}") from error
+    answer = ask(state, note, "GET", "/overview")
+    if answer.is_error:
+        raise not_its_emulator(state, note, f"HTTP {answer.status_code}")
     found: dict[str, Any] = answer.json()
     return found
 

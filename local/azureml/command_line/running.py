@@ -9,11 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
 
 from local.azureml.emulator import DEFAULT_SUBSCRIPTION, EmulatorSettings
 from local.azureml.environment import identity_header
+from local.azureml.steering import ROOT
+from local.certificates import ensure_certificates
 
 DEFAULT_PORT = 5443
+State = Annotated[Path, typer.Option(help="The state folder of the emulator.")]
+Port = Annotated[int | None, typer.Option(help="Port of its control plane; usually the state folder knows it.")]
 
 
 class CommandError(RuntimeError):
@@ -85,6 +93,22 @@ def find(state: Path, port: int | None = None) -> Note:
     except (OSError, ValueError, TypeError):
         note = Note(os.getpid(), DEFAULT_PORT, 0, "", "")
     return note if port in (None, note.port) else Note(os.getpid(), int(port or 0), 0, "", "")
+
+
+def ask(state: Path, note: Note, method: str, path: str, body: Any = None) -> httpx.Response:
+    """A request to the emulator's own routes, as who may steer it; CommandError when another program answers."""
+    trust = ensure_certificates(state.resolve() / "certificates").ssl_context()
+    headers = {"X-IDENTITY-HEADER": identity_header(state.resolve())}
+    url = f"https://127.0.0.1:{note.port}{ROOT}{path}"
+    try:
+        return httpx.request(method, url, json=body, headers=headers, verify=trust, timeout=30.0, trust_env=False)
+    except httpx.TransportError as error:
+        raise not_its_emulator(state, note, str(error)) from error
+
+
+def not_its_emulator(state: Path, note: Note, detail: str) -> CommandError:
+    """Something answers on the port, and it is not the emulator of this state folder."""
+    return CommandError(f"What answers on port {note.port} is not the emulator of {state}: {detail}")
 
 
 def nothing_answers(port: int) -> CommandError:

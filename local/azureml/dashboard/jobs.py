@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml.call import Answer, Call
 from local.azureml.dashboard.paging import part
-from local.azureml.errors import bad_request
+from local.azureml.errors import AzureError, bad_request
 from local.azureml.execution.runs import COMMAND, PIPELINE, STEP, SWEEP, TERMINAL, Run
+from local.azureml.lookup import find_version
 from local.azureml.queries import Query
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ LOG_BYTES = 65_536
 _DIGITS = 18
 """Of an offset: no log is longer."""
 _STEP_OUTPUT = re.compile(r"\$\{\{\s*parent\.jobs\.([\w-]+)\.outputs\.([\w-]+)\s*\}\}")
-_COMPONENT = re.compile(r"(?:azureml:)?/subscriptions/.+/components/([^/]+)/versions/([^/]+)", re.IGNORECASE)
 _TYPES = {PIPELINE: "pipeline", STEP: "step", COMMAND: "command", SWEEP: "sweep"}
 Nodes = Mapping[str, Any]
 
@@ -109,9 +109,11 @@ class Jobs:
         return node.get("jobs") or self._component(str(node.get("componentId") or node.get("component") or "")).get("jobs") or {}
 
     def _component(self, identity: str) -> Mapping[str, Any]:
-        match = _COMPONENT.fullmatch(identity)
-        stored = self._store.get("components", match[1], match[2]) if match else None
-        return (stored or {}).get("properties", {}).get("componentSpec") or {}
+        try:
+            spec: Mapping[str, Any] = find_version(self._emulator, "components", identity).properties["componentSpec"]
+        except AzureError:  # deleted since: the steps are shown without the edges between them
+            return {}
+        return spec
 
 
 def _key(run: Run) -> str:

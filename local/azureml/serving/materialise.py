@@ -13,6 +13,7 @@ import yaml
 from local.azureml.errors import AzureError, bad_request, not_emulated
 from local.azureml.execution.environments import ENVIRONMENTS, default_interpreter, interpreter_for
 from local.azureml.lookup import find_version
+from local.azureml.names import check_inside
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -86,10 +87,8 @@ def references(emulator: Emulator, properties: Mapping[str, Any]) -> References:
 def _code(emulator: Emulator, code: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     if not code.get("codeId") or not code.get("scoringScript"):
         raise bad_request("codeConfiguration needs codeId and scoringScript.")
-    script = PurePosixPath(code["scoringScript"])
-    if script.is_absolute() or ".." in script.parts:
-        raise bad_request(f"The scoring script '{script}' must be a path inside of the code folder.")
-    return find_version(emulator, "codes", code["codeId"]).properties, str(script)
+    script = check_inside(str(code["scoringScript"]), "The scoring script")
+    return find_version(emulator, "codes", code["codeId"]).properties, script
 
 
 def _refuse_without_code(model: Mapping[str, Any] | None, environment: Mapping[str, Any] | None) -> None:

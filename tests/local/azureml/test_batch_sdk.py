@@ -28,6 +28,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from local.azureml.emulator import Emulator
 from tests.local.azureml.pipelines import component, unique, until_ended
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchJob
@@ -345,3 +346,5 @@ def test_endpoints_that_cannot_be_are_refused(batch: Batch, http: httpx.Client) 
     assert (status, message) == (400, f"The default deployment 'nobody' does not exist on batch endpoint '{ENDPOINT}'.")
     assert http.delete("/batchEndpoints/nowhere").status_code == 204
     assert http.patch(f"/batchEndpoints/{ENDPOINT}", json={"tags": {"team": "fraud"}}).json()["tags"] == {"team": "fraud"}
+    # Nobody may delete it before the change has ended.
+    wait_until(lambda: http.get(f"/batchEndpoints/{ENDPOINT}").json()["properties"]["provisioningState"] == "Succeeded")

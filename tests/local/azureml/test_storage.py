@@ -59,7 +59,7 @@ def test_an_assets_id_leads_to_what_the_asset_points_to(emulator: Emulator, name
     ("uri", "status"),
     [
         ("azureml://datastores/nowhere/paths/a", 404),
-        ("azureml:/subscriptions/s/resourceGroups/r/providers/p/workspaces/w/data/none/versions/1", 404),
+        ("azureml:/subscriptions/s/resourceGroups/r/providers/p/workspaces/w/data/none/versions/1", 400),
         ("https://example.org/container/blob", 400),
         ("../../etc/passwd", 400),
         ("", 400),

@@ -10,16 +10,11 @@ from urllib.parse import quote
 import httpx
 import typer
 
-from local.azureml.command_line.running import find, nothing_answers
-from local.azureml.environment import identity_header
-from local.azureml.steering import ROOT, InvalidRules, read_rules
-from local.certificates import ensure_certificates
+from local.azureml.command_line.running import CommandError, Port, State, ask, find, nothing_answers
+from local.azureml.steering import InvalidRules, read_rules
 from local.processes import port_answers
 
 faults = typer.Typer(help="Fault rules of a running emulator (docs/how-to/steer-the-emulator.md).", no_args_is_help=True)
-
-State = Annotated[Path, typer.Option(help="The state folder of the running emulator.")]
-Port = Annotated[int | None, typer.Option(help="Port of its control plane; usually the state folder knows it.")]
 
 
 @faults.command()
@@ -28,7 +23,7 @@ def add(file: Path, state: State = Path(".state"), port: Port = None) -> None:
     try:
         rules = [rule.to_json() for rule in read_rules(file)]
     except (InvalidRules, OSError) as error:
-        raise _given_up(str(error)) from error
+        raise CommandError(str(error)) from error
     _show(_ask(state, port, "POST", "/faults", rules))
 
 
@@ -60,27 +55,16 @@ def pace(
     typer.echo(json.dumps(answer.json()))
 
 
-def _ask(state: Path, asked: int | None, method: str, path: str, body: Any = None) -> httpx.Response:
-    port = find(state, asked).port
-    if not port_answers(port):
-        raise nothing_answers(port)
-    trust = ensure_certificates(state.resolve() / "certificates").ssl_context()
-    headers = {"X-IDENTITY-HEADER": identity_header(state.resolve())}
-    url = f"https://127.0.0.1:{port}{ROOT}{path}"
-    try:
-        answer = httpx.request(method, url, json=body, headers=headers, verify=trust, timeout=30.0, trust_env=False)
-    except httpx.TransportError as error:
-        raise _given_up(f"The emulator on port {port} is not the one of {state}: {error}") from error
+def _ask(state: Path, port: int | None, method: str, path: str, body: Any = None) -> httpx.Response:
+    note = find(state, port)
+    if not port_answers(note.port):
+        raise nothing_answers(note.port)
+    answer = ask(state, note, method, path, body)
     if answer.is_error:
-        raise _given_up(f"The emulator answered {answer.status_code}: {answer.text[:2000]}")
+        raise CommandError(f"The emulator answered {answer.status_code}: {answer.text[:2000]}")
     return answer
 
 
 def _show(answer: httpx.Response) -> None:
     for rule in answer.json()["value"]:
         typer.echo(json.dumps(rule))
-
-
-def _given_up(message: str) -> typer.Exit:
-    typer.echo(message, err=True)
-    return typer.Exit(1)
