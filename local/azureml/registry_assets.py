@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def routes(emulator: Emulator) -> list[Route]:
             f"{root}/datarefs/{{name}}/versions/{{version}}",
             own.read,
             f"(downloads {of_registry})",
-            "models.download finds no files: azure-ai-ml looks for the account in the host's name, Azurite has it in the path",
+            "a model's address is without the account, by which azure-ai-ml finds its files; for other clients the SAS has it",
         ),
         ("GET", f"{root}/{{kind}}", own.on(Assets.list_names), f"*.list() {of_registry}", ""),
         ("GET", name, own.on(Assets.get_name), f"*.get(label=) {of_registry}", ""),
@@ -65,7 +66,8 @@ class RegistryAssets:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        kinds = (data.KIND, environments.KIND, components.KIND, models.model_kind(), codes.code_kind(emulator))
+        model = replace(models.model_kind(), settled=self._model)
+        kinds = (data.KIND, environments.KIND, components.KIND, model, codes.code_kind(emulator))
         self._kinds = {kind.segment: kind for kind in kinds}
 
     def on(self, operation: Callable[[Assets, Call], Answer], *, writes: bool = False) -> Callable[[Call], Answer]:
@@ -97,7 +99,7 @@ class RegistryAssets:
         uri = str(call.field("blobUri"))
         kind, name, version = _parts(call, str(call.field("assetId")))
         kept = self._assets(call, kind).properties(name, version).get(_URI_FIELD.get(kind, "codeUri"))
-        if kept != uri:
+        if self._address(uri) != self._address(str(kept)):
             raise bad_request(f"'{uri}' is not where {kind}/{name}/versions/{version} lies.")
         container = self._emulator.storage.resolve(uri).container
         return Answer({"blobReferenceForConsumption": codes.blob_reference(self._emulator, container, "rl")})
@@ -135,6 +137,14 @@ class RegistryAssets:
         if build and build.get("contextUri"):
             return {**properties, "build": {**build, "contextUri": self._copy(str(build["contextUri"])) + "/"}}
         return properties
+
+    def _model(self, _name: str, _version: str, properties: dict[str, Any]) -> dict[str, Any]:
+        return {**properties, "modelUri": self._address(str(properties["modelUri"]))}
+
+    def _address(self, url: str) -> str:
+        """Without the account, which Azurite has in the path: azure-ai-ml takes the first name there for the container."""
+        blobs = self._emulator.storage.blob_url
+        return url.replace(f"{blobs}/", f"{blobs.rpartition('/')[0]}/", 1)
 
     def _copy(self, uri: str) -> str:
         storage, target = self._emulator.storage, str(uuid.uuid4())

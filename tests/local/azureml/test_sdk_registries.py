@@ -78,6 +78,8 @@ def test_a_registrys_model_is_uploaded_listed_labelled_and_never_moved(
     read = registry_client.models.get(asset, label="latest")
     assert read.id == f"azureml://registries/shared-things/models/{asset}/versions/2"
     assert emulator.storage.read(*emulator.storage.resolve(f"{read.path}/model.txt")) == (tmp_path / "model.txt").read_bytes()
+    registry_client.models.download(asset, "2", download_path=str(tmp_path / "down"))
+    assert [file.read_text() for file in (tmp_path / "down").rglob("model.txt")] == [(tmp_path / "model.txt").read_text()]
     assert [one.version for one in registry_client.models.list(asset)] == ["2", "1"]
     registry_client.models.archive(asset, version="2")
     assert [one.version for one in registry_client.models.list(asset)] == ["1"]
@@ -125,6 +127,8 @@ def test_a_version_of_the_workspace_is_shared_with_its_files_once(
         assert emulator.storage.read(*emulator.storage.resolve(uri)) == (tmp_path / "Dockerfile").read_bytes()
     assert model.path != ml_client.models.get(asset, "3").path
     assert registry_client.models.get(f"{asset}-shared", "1").path == model.path
+    registry_client.models.download(f"{asset}-shared", "1", download_path=str(tmp_path / "down"))
+    assert [file.read_bytes() for file in (tmp_path / "down").rglob("Dockerfile")] == [(tmp_path / "Dockerfile").read_bytes()]
     with pytest.raises(Exception, match="already exists"):
         ml_client.models.share(asset, "3", **where)
 
