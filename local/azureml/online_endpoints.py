@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import bad_request, not_found
+from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys
 from local.azureml.store import Body, Record, Store
 from local.azureml.writes import Writes, refuse_while_busy
@@ -136,6 +136,8 @@ class OnlineEndpoints:
 
     def _asked(self, call: Call) -> Body:
         properties = call.properties
+        if properties.get("compute"):
+            raise not_emulated("compute of an endpoint: there is no Kubernetes cluster, only managed endpoints.")
         mode = str(properties.get("authMode")).lower()
         if mode not in _AUTH_MODES:
             raise bad_request(f"authMode must be Key, AMLToken or AADToken, not '{properties.get('authMode')}'.")

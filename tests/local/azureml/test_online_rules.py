@@ -35,6 +35,11 @@ def test_a_name_that_azure_refuses_is_refused(online: Workspace, name: str) -> N
     assert online.ask(f"/onlineEndpoints/line/deployments/{name}", online.deployment()).status_code == 400
 
 
+def test_an_endpoint_of_a_kubernetes_cluster_is_refused_by_name(online: Workspace) -> None:
+    asked = online.ask("/onlineEndpoints/cluster", {"authMode": "Key", "compute": "computes/k8s"})
+    assert (asked.status_code, "Kubernetes" in asked.text) == (501, True)
+
+
 def test_what_does_not_exist_is_404(online: Workspace) -> None:
     for path in ("/onlineEndpoints/nobody", "/onlineEndpoints/line/deployments/nobody"):
         assert online.http.get(path).status_code == 404
@@ -56,6 +61,8 @@ def test_what_does_not_exist_is_404(online: Workspace) -> None:
         ({"livenessProbe": {"period": "PT0.1S"}}, 400),
         ({"readinessProbe": {"failureThreshold": 0}}, 400),
         ({"modelMountPath": "/var/model"}, 501),
+        ({"endpointComputeType": "Kubernetes"}, 501),
+        ({"instanceType": "Nonsense"}, 400),
         ({"scaleSettings": {"scaleType": "TargetUtilization", "minInstances": 3, "maxInstances": 2}}, 400),
         ({"egressPublicNetworkAccess": "Sometimes"}, 400),
         ({"requestSettings": {"requestTimeout": "5 seconds"}}, 400),
