@@ -11,8 +11,8 @@ from local.azureml.arm import page, resource
 from local.azureml.batch import DEPLOYMENTS
 from local.azureml.batch_endpoints import endpoint_record
 from local.azureml.call import Answer, Call, Route
+from local.azureml.durations import seconds
 from local.azureml.errors import bad_request, conflict, not_emulated, not_found
-from local.azureml.execution.values import duration
 from local.azureml.names import check_inside
 from local.azureml.online_endpoints import check_name
 from local.azureml.store import Body, Record
@@ -149,8 +149,9 @@ def check_settings(properties: Body) -> None:
     file = str(properties["outputFileName"])
     if PurePosixPath(file).name != file or file.startswith("."):
         raise bad_request(f"outputFileName must be the name of a file, not '{file}'.")
-    retries, most = properties["retrySettings"], duration(properties["retrySettings"]["timeout"])
-    if type(retries["maxRetries"]) is not int or retries["maxRetries"] < 0 or most is None or most.total_seconds() < 1:
+    retries = properties["retrySettings"]
+    most = seconds(retries["timeout"], "retrySettings.timeout")
+    if type(retries["maxRetries"]) is not int or retries["maxRetries"] < 0 or most < 1:
         raise bad_request(f"retrySettings need a maxRetries of at least 0 and a timeout of at least PT1S, not {retries}.")
 
 

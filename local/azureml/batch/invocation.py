@@ -12,8 +12,9 @@ from local.azureml.assets import Assets
 from local.azureml.batch_deployments import check_settings
 from local.azureml.call import Call
 from local.azureml.components import KIND as COMPONENTS
+from local.azureml.durations import seconds
 from local.azureml.errors import bad_request, not_emulated
-from local.azureml.execution.values import DATA_TYPES, duration, root_value, settle_inputs
+from local.azureml.execution.values import DATA_TYPES, root_value, settle_inputs
 from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _of_model(emulator: Emulator, settings: Body, inputs: Body, outputs: Body) -
 
 def _specification(settings: Body, input_type: str, output_type: str) -> Body:
     code, retries = settings.get("codeConfiguration") or {}, settings["retrySettings"]
-    most = duration(retries["timeout"])
+    most = seconds(retries["timeout"], "retrySettings.timeout")
     scripted = bool(code.get("codeId"))
     appended = f"${{{{outputs.{SCORE}}}}}" + (f"/{settings['outputFileName']}" if output_type == "uri_folder" else "")
     task = {
@@ -152,7 +153,7 @@ def _specification(settings: Body, input_type: str, output_type: str) -> Body:
         "error_threshold": settings["errorThreshold"],
         "logging_level": settings["loggingLevel"].upper(),
         "resources": {"instance_count": (settings.get("resources") or {}).get("instanceCount") or 1},
-        "retry_settings": {"max_retries": retries["maxRetries"], "timeout": int(most.total_seconds()) if most else None},
+        "retry_settings": {"max_retries": retries["maxRetries"], "timeout": int(most)},
         "task": {key: value for key, value in task.items() if value is not None},
     }
 

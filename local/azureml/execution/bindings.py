@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
+EXPRESSION = re.compile(r"\$\{\{([^{}]*)\}\}")
+"""What is in it has blanks around it."""
 _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
-SINGLE = re.compile(r"\$\{\{[^{}]*\}\}")
-"""A text that is one expression and nothing else."""
 _NAME = r"[A-Za-z_][\w-]*"
 _PARENT_INPUT = re.compile(rf"parent\.inputs\.({_NAME}(?:\.{_NAME})*)")
 _PARENT_OUTPUT = re.compile(rf"parent\.outputs\.({_NAME})")
@@ -57,8 +56,8 @@ def parse_binding(text: object) -> Binding | None:
     """The binding that `text` is, None when it is a plain value; BindingError when it holds an expression that is none."""
     if not isinstance(text, str) or "${{" not in text:
         return None
-    whole = _EXPRESSION.fullmatch(text.strip())
-    expression = whole.group(1) if whole else ""
+    whole = EXPRESSION.fullmatch(text.strip())
+    expression = whole.group(1).strip() if whole else ""
     if match := _PARENT_INPUT.fullmatch(expression):
         return ParentInput(match.group(1))
     if match := _STEP_OUTPUT.fullmatch(expression):
@@ -72,11 +71,11 @@ def fill_literals(text: str, inputs: Mapping[str, object]) -> str:
     """`text` with `${{parent.inputs.x}}` replaced where x is a literal; what cannot be replaced stays, and is no binding then."""
 
     def value(match: re.Match[str]) -> str:
-        name = _PARENT_INPUT.fullmatch(match.group(1))
+        name = _PARENT_INPUT.fullmatch(match.group(1).strip())
         found = inputs.get(name.group(1)) if name else None
         return found if isinstance(found, str) else match.group(0)
 
-    return _EXPRESSION.sub(value, text)
+    return EXPRESSION.sub(value, text)
 
 
 def referenced_inputs(command: str) -> set[str]:
@@ -109,7 +108,7 @@ def render_command(command: str, inputs: Mapping[str, str | LocalPath], outputs:
     kept = _OPTIONAL.sub(section, command)
 
     def value(match: re.Match[str]) -> str:
-        kind, _, name = match.group(1).partition(".")
+        kind, _, name = match.group(1).strip().partition(".")
         try:
             found = values[kind][name]
         except KeyError:
@@ -119,14 +118,14 @@ def render_command(command: str, inputs: Mapping[str, str | LocalPath], outputs:
         quoted_already = kept[match.start() - 1 : match.start()] in ('"', "'")
         return found.path if quoted_already else shlex.quote(found.path)
 
-    return _EXPRESSION.sub(value, kept)
+    return EXPRESSION.sub(value, kept)
 
 
 def _names(text: str) -> list[tuple[str, str]]:
     """(inputs|outputs, name) of every expression in a command."""
     found = []
-    for match in _EXPRESSION.finditer(text):
-        kind, _, name = match.group(1).partition(".")
+    for match in EXPRESSION.finditer(text):
+        kind, _, name = match.group(1).strip().partition(".")
         if kind not in ("inputs", "outputs") or not name:
             raise BindingError(f"{match.group(0)} in a command: expected ${{{{inputs.x}}}} or ${{{{outputs.y}}}}")
         found.append((kind, name))

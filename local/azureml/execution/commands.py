@@ -8,7 +8,7 @@ from typing import Any
 from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
 from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
-from local.azureml.execution.values import duration, is_optional, job_output, root_value, settle_inputs
+from local.azureml.execution.values import duration, is_optional, job_ports, settle_inputs
 
 
 def command_node(
@@ -37,13 +37,10 @@ def display_name(name: str, node: Mapping[str, Any], spec: Mapping[str, Any]) ->
 
 def command_step(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:
     """The one step of a command job (`properties` of its REST body, camelCase)."""
-    given = {key: root_value(key, value, lookup) for key, value in (properties.get("inputs") or {}).items() if value is not None}
-    declared = {key: {"type": "string" if isinstance(value, str) else value.type} for key, value in given.items()}
-    outputs = {key: job_output(key, value or {}) for key, value in (properties.get("outputs") or {}).items()}
+    given, outputs, declared = job_ports(properties, lookup)
     spec = {
+        **declared,
         "command": properties.get("command"),
-        "inputs": declared,
-        "outputs": {key: {"type": output.type} for key, output in outputs.items()},
         "code": properties.get("codeId"),
         "environment": properties.get("environmentId"),
     }

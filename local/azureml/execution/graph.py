@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from local.azureml.errors import bad_request, not_emulated, not_supported
-from local.azureml.execution.bindings import SINGLE, ParentInput, ParentOutput, StepOutput, fill_literals
+from local.azureml.execution.bindings import EXPRESSION, ParentInput, ParentOutput, StepOutput, fill_literals
 from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
 from local.azureml.execution.places import fill_datastore, with_default_place
@@ -209,7 +209,7 @@ class _Pipeline:
     def _joined(self, value: Any) -> Any:
         """Text with literal inputs of the pipeline in it, as `${{parent.inputs.a}}_${{parent.inputs.b}}`, put together."""
         text = value.get("value") if isinstance(value, Mapping) else value
-        if not isinstance(text, str) or SINGLE.fullmatch(text.strip()):
+        if not isinstance(text, str) or EXPRESSION.fullmatch(text.strip()):
             return value
         joined = fill_literals(text, self._inputs)
         return {**value, "value": joined} if isinstance(value, Mapping) else joined

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from local.azureml.durations import span
 from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, ParentInput, ParentOutput, StepOutput, parse_binding
 from local.azureml.execution.plan import AssetName, Data, Lookup, Output, Value
@@ -17,8 +18,6 @@ _MODES = {
     "download": "download", "direct": "direct", "upload": "upload",
 }  # fmt: skip
 _PORT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
-_DURATION = re.compile(r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?")
-
 _LONGEST = timedelta(days=100)
 """That a process is waited for here."""
 
@@ -83,6 +82,19 @@ def _check_literal(step: str, name: str, kind: str, declaration: Mapping[str, An
         problem = f"is none of {allowed}"
     if problem:
         raise bad_request(f"Step '{step}': input '{name}': '{value}' {problem}.")
+
+
+def job_ports(properties: Mapping[str, Any], lookup: Lookup) -> tuple[dict[str, Value], dict[str, Output], dict[str, Any]]:
+    """Inputs and outputs of a job that is one step (`properties` of its REST body), and what its component would declare."""
+    inputs: dict[str, Value] = {
+        name: root_value(name, value, lookup) for name, value in (properties.get("inputs") or {}).items() if value is not None
+    }
+    outputs = {name: job_output(name, value or {}) for name, value in (properties.get("outputs") or {}).items()}
+    declared = {
+        "inputs": {name: {"type": value.type if isinstance(value, Data) else "string"} for name, value in inputs.items()},
+        "outputs": {name: {"type": output.type} for name, output in outputs.items()},
+    }
+    return inputs, outputs, declared
 
 
 def root_value(name: str, value: Any, lookup: Lookup) -> str | Data:
@@ -152,13 +164,9 @@ def duration(value: str | int | None) -> timedelta | None:
     """ISO 8601 ("PT1H30M") or seconds; 400 for what is no duration, or no positive one."""
     if value is None or value == "":
         return None
-    match = _DURATION.fullmatch(f"PT{value}S" if isinstance(value, int) else str(value))
-    if match is None:
+    found = span(f"PT{value}S" if isinstance(value, int) else str(value))
+    if found is None:
         raise bad_request(f"'{value}' is no duration like PT1H30M.")
-    try:
-        found = timedelta(**{unit: float(number) for unit, number in match.groupdict().items() if number})
-    except OverflowError:
-        found = timedelta.max
     if not timedelta() < found <= _LONGEST:
         raise bad_request(f"The duration '{value}' must be longer than nothing and not longer than {_LONGEST.days} days.")
     return found

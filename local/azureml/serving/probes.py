@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from local.azureml.durations import seconds
 from local.azureml.errors import bad_request
-from local.azureml.serving.durations import seconds
 
 _EAGER_SECONDS = 0.2
 

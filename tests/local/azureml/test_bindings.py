@@ -76,3 +76,10 @@ def test_a_command_that_names_something_undeclared_is_refused() -> None:
 
 def test_inputs_in_optional_sections_need_not_be_given() -> None:
     assert referenced_inputs("run ${{inputs.a}} $[[--b ${{inputs.b}}]]") == {"a"}
+
+
+def test_an_expression_that_never_ends_is_soon_read() -> None:
+    endless = "${{" + " " * 200_000
+    assert referenced_inputs(endless) == set()
+    assert render_command(endless, {}, {}) == endless
+    assert referenced_inputs("x ${{\n inputs.a\n}}") == {"a"}

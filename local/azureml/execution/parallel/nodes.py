@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from local.azureml.errors import bad_request, not_emulated
@@ -16,6 +15,7 @@ from local.azureml.execution.commands import display_name
 from local.azureml.execution.parallel.plan import Model, Parallel
 from local.azureml.execution.plan import Data, FromStep, Lookup, Output, Step, Value
 from local.azureml.execution.values import duration, is_optional, settle_inputs
+from local.azureml.names import check_inside
 
 _SIZE = re.compile(r"(\d+)([kmg]b)?", re.IGNORECASE)
 _UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
@@ -131,10 +131,7 @@ def _script(name: str, task: Mapping[str, Any]) -> str | None:
         return None
     if kind not in ("run_function", "function"):
         raise not_emulated(f"Step '{name}': tasks of type '{kind}' are not supported.")
-    script = PurePosixPath(str(task.get("entry_script") or ""))
-    if not script.name or script.is_absolute() or ".." in script.parts:
-        raise bad_request(f"Step '{name}': entry_script '{script}' must be a file in the folder of its code.")
-    return str(script)
+    return check_inside(str(task.get("entry_script") or ""), f"Step '{name}': entry_script")
 
 
 def _model(name: str, reference: Any, lookup: Lookup) -> Model | None:

@@ -18,7 +18,7 @@ from local.azureml.execution.sweep.plan import LARGEST_CONCURRENT, LARGEST_TOTAL
 from local.azureml.execution.sweep.search_space import Distribution, read_search_space
 from local.azureml.execution.sweep.sobol import MOST_DIMENSIONS
 from local.azureml.execution.sweep.termination import Bandit, MedianStopping, Policy, TruncationSelection
-from local.azureml.execution.values import duration, job_output, root_value
+from local.azureml.execution.values import duration, job_ports
 
 _HYPERPARAMETER = re.compile(r"\$\{\{\s*search_space\.([^}\s]+)\s*\}\}")
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -30,14 +30,10 @@ def sweep_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:
     trial = properties.get("trial")
     if not isinstance(trial, Mapping) or not trial.get("command"):
         raise bad_request("A sweep job needs a trial with a command.")
-    given = {key: root_value(key, value, lookup) for key, value in (properties.get("inputs") or {}).items() if value is not None}
-    outputs = {key: job_output(key, value or {}) for key, value in (properties.get("outputs") or {}).items()}
+    given, outputs, declared = job_ports(properties, lookup)
     spec = {
+        **declared,
         "command": trial["command"],
-        "inputs": {
-            key: {"type": "string" if isinstance(value, str) else getattr(value, "type", "")} for key, value in given.items()
-        },
-        "outputs": {key: {"type": output.type} for key, output in outputs.items()},
         "code": trial.get("codeId"),
         "environment": trial.get("environmentId"),
         "distribution": trial.get("distribution"),
