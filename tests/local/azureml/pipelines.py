@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 TERMINAL = {"Completed", "Failed", "Canceled"}
 WORKSPACE_ENVIRONMENT = "azureml:plain:1"
+# Logs as `mlflow.log_metric` does, without importing it.
+LOG_SCORE = """
+import json, os, sys, urllib.request
+metric = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "score", "value": float(sys.argv[1]), "timestamp": 1}
+url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/runs/log-metric"
+urllib.request.urlopen(urllib.request.Request(url, json.dumps(metric).encode(), {"Content-Type": "application/json"}))
+"""
+"""A script that logs its first argument as `score`."""
 
 
 def unique(prefix: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.azureml.mlflow import MlflowServer
-from tests.local.azureml.pipelines import component, submit, until_ended
+from tests.local.azureml.pipelines import LOG_SCORE, component, submit, until_ended
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.train_environment
 
-# Logs as `mlflow.log_metric` does, without importing it.
-TRIAL = """
-import json, os, sys, urllib.request
-metric = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "score", "value": float(sys.argv[1]), "timestamp": 1}
-url = os.environ["MLFLOW_TRACKING_URI"] + "/api/2.0/mlflow/runs/log-metric"
-urllib.request.urlopen(urllib.request.Request(url, json.dumps(metric).encode(), {"Content-Type": "application/json"}))
-"""
 NAMES = "import os\ndef run(mini_batch):\n    return [os.path.basename(file) for file in mini_batch]\n"
 ROOMS = 2
 """Steps at once of the emulator, of all jobs together."""
@@ -71,7 +64,7 @@ def test_sweeps_and_parallel_steps_of_two_jobs_come_to_their_ends_in_two_rooms(c
     from azure.ai.ml.parallel import RunFunction, parallel_run_function
     from azure.ai.ml.sweep import Choice
 
-    trial = component(tmp_path, "trial", TRIAL, command="python run.py ${{inputs.rate}}", inputs={"rate": {"type": "number"}})
+    trial = component(tmp_path, "trial", LOG_SCORE, command="python run.py ${{inputs.rate}}", inputs={"rate": {"type": "number"}})
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "entry.py").write_text(NAMES)
     (tmp_path / "data").mkdir()

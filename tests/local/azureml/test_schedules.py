@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from tests.local.azureml.pipelines import component, deadline, until_ended
+from local.azureml.mlflow import MlflowServer
+from tests.local.azureml.pipelines import LOG_SCORE, component, deadline, until_ended
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -18,8 +20,6 @@ Name = Callable[[str], str]
 pytestmark = pytest.mark.train_environment
 
 NIGHTLY = {"triggerType": "Cron", "expression": "0 2 * * *", "timeZone": "UTC"}
-CREATED = datetime(2031, 5, 1, 12, tzinfo=UTC)
-NIGHT = datetime(2031, 5, 2, 2, tzinfo=UTC)
 MONITOR = {
     "actionType": "CreateMonitor",
     "monitorDefinition": {
@@ -145,6 +145,42 @@ def test_a_schedule_of_a_job_that_exists_runs_that_job_again(
     ml_client.schedules.begin_create_or_update(JobSchedule(name=own, trigger=far, create_job=source.id)).result()
     assert set(ml_client.schedules.get(own).create_job.jobs) == {"say"}
     assert until_ended(ml_client, ml_client.schedules.trigger(own).job_name).status == "Completed"
+
+
+def test_a_schedule_of_nested_pipelines_and_a_sweep_runs_all_of_it(
+    ml_client: MLClient, mlflow_server: MlflowServer, tmp_path: Path, name: Name
+) -> None:
+    from azure.ai.ml import dsl
+    from azure.ai.ml.entities import CronTrigger, Environment, JobSchedule
+    from azure.ai.ml.sweep import Choice
+
+    assert mlflow_server.url
+    ml_client.environments.create_or_update(Environment(name="plain", version="1", image="python:3.11"))
+    trial = component(
+        tmp_path, "scheduled_trial", LOG_SCORE, command="python run.py ${{inputs.rate}}", inputs={"rate": {"type": "number"}}
+    )
+
+    @dsl.pipeline
+    def inner() -> None:
+        trial(rate=0.5)
+
+    @dsl.pipeline(default_compute="serverless", experiment_name="scheduled")
+    def outer() -> None:
+        inner()
+        swept = trial(rate=Choice([0.1, 0.2])).sweep(primary_metric="score", goal="maximize", sampling_algorithm="grid")
+        swept.set_limits(max_total_trials=2, max_concurrent_trials=2)
+
+    trigger = CronTrigger(expression="0 2 1 1 *", start_time=datetime(2099, 1, 1))
+    own = name("whole")
+    ml_client.schedules.begin_create_or_update(JobSchedule(name=own, trigger=trigger, create_job=outer())).result()
+    job = ml_client.schedules.trigger(own).job_name
+    assert until_ended(ml_client, job).status == "Completed"
+    below = {
+        step.display_name: [child.status for child in ml_client.jobs.list(parent_job_name=step.name)]
+        for step in ml_client.jobs.list(parent_job_name=job)
+    }
+    assert below == {"inner": ["Completed"], "swept": ["Completed"] * 2}
+    ml_client.schedules.begin_disable(own).result()
 
 
 def test_a_monitor_is_kept_and_listed_and_never_run(http: httpx.Client, ml_client: MLClient, name: Name) -> None:
