@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ STEP, SCORE = "batchscoring", "score"
 """Azure ML's names of the one step of a model deployment's job, and of its output."""
 _TYPES = {"UriFile": "uri_file", "UriFolder": "uri_folder", "MLTable": "mltable", "CustomModel": "custom_model",
           "MLFlowModel": "mlflow_model", "Literal": "literal"}  # fmt: skip
+_DATASTORE_ID = re.compile(
+    r"(?:azureml:)?/(?P<group>subscriptions/[^/]+/resource[gG]roups/[^/]+)/providers/[^/]+/"
+    r"(?P<path>workspaces/[^/]+/datastores/[^/]+/paths/.*)"
+)
 _SCORED = ("uri_file", "uri_folder", "mltable")
 _OVERRIDES = ("miniBatchSize", "errorThreshold", "outputFileName", "retrySettings")
 _DESCRIPTIVE = ("description", "displayName", "tags", "properties")
@@ -188,14 +193,20 @@ def _input(name: str, value: Any) -> Body:
         return _literal(value.get("value"))
     if not isinstance(value.get("uri"), str) or not value["uri"]:
         raise bad_request(f"Input '{name}' has no uri.")
-    return {"jobInputType": kind, "uri": value["uri"], **({"mode": value["mode"]} if value.get("mode") else {})}
+    return {"jobInputType": kind, "uri": _uri(value["uri"]), **({"mode": value["mode"]} if value.get("mode") else {})}
 
 
 def _output(name: str, value: Any) -> Body:
     kind = _type_of("Output", name, value, "jobOutputType")
     if kind not in ("uri_file", "uri_folder", "mltable"):
         raise bad_request(f"Output '{name}' cannot be of type {kind}.")
-    return {"jobOutputType": kind, **({"uri": value["uri"]} if value.get("uri") else {})}
+    return {"jobOutputType": kind, **({"uri": _uri(str(value["uri"]))} if value.get("uri") else {})}
+
+
+def _uri(uri: str) -> str:
+    """A datastore's id with a path, as Microsoft's examples of invocations have it, in the form of all other URIs."""
+    match = _DATASTORE_ID.fullmatch(uri)
+    return f"azureml://{match['group']}/{match['path']}" if match else uri
 
 
 def _type_of(what: str, name: str, value: Any, field: str) -> str:

@@ -239,7 +239,8 @@ def test_one_file_is_scored_where_the_invocation_says_and_a_summary_has_no_rows(
     batch.deploy("summary", output_action="summary_only")
     batch.deploy("rows")
     file = Input(type="uri_file", path=batch.data(a_csv="x\n7\n") + "/a.csv")
-    place = Output(type="uri_file", path="azureml://datastores/workspaceblobstore/paths/chosen/mine.csv")
+    # By the datastore's id, as Microsoft's examples have it.
+    place = Output(type="uri_file", path=f"{client.datastores.get_default().id}/paths/chosen/mine.csv")
     appended = batch.invoke("rows", inputs={"one": file}, outputs={"score": place})
     summary = batch.invoke("summary", input=file, params_override=[{"mini_batch_size": 4}])
     assert until_ended(client, appended.name).status == until_ended(client, summary.name).status == "Completed"
