@@ -16,7 +16,6 @@ from local.azureml.environment import environment
 from local.azureml.mlflow import MlflowServer
 from local.azureml.server import Server
 from local.certificates import ensure_certificates
-from local.processes import free_port
 from local.storage.azurite import Azurite
 
 if TYPE_CHECKING:
@@ -40,15 +39,7 @@ def emulator(folder: Path, *, mlflow: bool = True) -> Iterator[Emulator]:
             server = MlflowServer.start(folder / "mlflow")
             running.callback(server.child.stop)
             server_url = server.url
-        settings = EmulatorSettings(
-            state=folder,
-            port=free_port(),
-            router_port=free_port(),
-            blob_url=azurite.blob_url,
-            mlflow_url=f"http://127.0.0.1:{free_port()}",
-            mlflow_server=server_url,
-            identity_header="header-of-the-benchmarks",
-        )
+        settings = EmulatorSettings.on_free_ports(folder, azurite.blob_url, mlflow_server=server_url)
         control = Server(Emulator(settings))
         running.callback(control.stop)
         control.start()

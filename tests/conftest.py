@@ -54,16 +54,8 @@ def emulator(state: Path, azurite: Azurite) -> Iterator[Emulator]:
     from local.azureml.emulator import Emulator, EmulatorSettings
     from local.azureml.server import Server
 
-    settings = EmulatorSettings(
-        state=state,
-        port=free_port(),
-        router_port=free_port(),
-        blob_url=azurite.blob_url,
-        mlflow_url=f"http://127.0.0.1:{free_port()}",
-        mlflow_server=f"http://127.0.0.1:{free_port()}",
-        identity_header="header-of-the-tests",
-        check_answers=True,
-    )
+    behind = f"http://127.0.0.1:{free_port()}"
+    settings = EmulatorSettings.on_free_ports(state, azurite.blob_url, mlflow_server=behind, check_answers=True)
     server = Server(Emulator(settings))
     server.start()
     yield server.emulator
@@ -101,27 +93,16 @@ def make_endpoint(emulator: Emulator) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def azure_environment(emulator: Emulator, azurite: Azurite) -> Iterator[dict[str, str]]:
-    """What makes Microsoft's SDKs talk to the local stack: set in this process for the session, and returned.
+    """What makes Microsoft's SDKs talk to the local stack: set in this process for the session, and returned."""
+    from local.azureml.testing import leading_to
 
-    The SDK reads them late and keeps the cloud's name in AZUREML_CURRENT_CLOUD: one process has one cloud.
-    """
-    from local.azureml.environment import environment
-
-    variables = {**environment(emulator.settings, emulator.certificates), "TIDEGATE_DATA__blobServiceUri": azurite.blob_url}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
-        for name, value in variables.items():
-            patch.setenv(name, value)
+    with leading_to(emulator, TIDEGATE_DATA__blobServiceUri=azurite.blob_url) as variables:
         yield variables
-        # MLClient sets it behind our back.
-        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
 
 
 @pytest.fixture(scope="session")
 def ml_client(azure_environment: dict[str, str]) -> MLClient:
-    """The unmodified client with the unmodified default credential: only the environment says where Azure is."""
-    from azure.ai.ml import MLClient
-    from azure.identity import DefaultAzureCredential
+    """The unmodified client with the unmodified default credential."""
+    from local.azureml.testing import connect
 
-    names = ("TIDEGATE_SUBSCRIPTION_ID", "TIDEGATE_RESOURCE_GROUP", "TIDEGATE_WORKSPACE")
-    return MLClient(DefaultAzureCredential(), *(azure_environment[name] for name in names))
+    return connect(azure_environment)

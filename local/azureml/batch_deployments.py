@@ -12,9 +12,9 @@ from local.azureml.batch import DEPLOYMENTS
 from local.azureml.batch_endpoints import endpoint_record
 from local.azureml.call import Answer, Call, Route
 from local.azureml.durations import seconds
-from local.azureml.errors import bad_request, conflict, not_emulated, not_found
+from local.azureml.endpoints import check_name, refuse_unfit
+from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.names import check_inside
-from local.azureml.online_endpoints import check_name
 from local.azureml.store import Body, Record
 from local.azureml.writes import Writes, refuse_while_busy
 
@@ -73,11 +73,7 @@ class BatchDeployments:
         return self._writes.delete(endpoint, name, refuse, partial(self._deleted, endpoint, name))
 
     def _free_endpoint(self, name: str) -> Record:
-        endpoint = endpoint_record(self._emulator, name)
-        refuse_while_busy(endpoint.body, f"endpoint '{name}'")
-        if endpoint.body["properties"]["provisioningState"] != "Succeeded":
-            raise conflict(f"Endpoint '{name}' is in a failed state: update it before its deployments.")
-        return endpoint
+        return refuse_unfit(endpoint_record(self._emulator, name))
 
     def _asked(self, call: Call) -> Body:
         properties = {key: value for key, value in call.properties.items() if value is not None}

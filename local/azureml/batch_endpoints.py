@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from local.azureml.arm import page, resource
 from local.azureml.batch import DEPLOYMENTS, ENDPOINTS, JOBS
 from local.azureml.call import Answer, Call, Route
+from local.azureml.endpoints import check_name, refuse_busy_parts
 from local.azureml.errors import bad_request, not_found
-from local.azureml.online_endpoints import check_name, refuse_busy_parts
 from local.azureml.store import Body, Record
 from local.azureml.writes import Writes, refuse_while_busy
 

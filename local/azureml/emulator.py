@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from local.azureml import computes, interrupted
 from local.azureml.checks import Checks
+from local.azureml.environment import identity_header
 from local.azureml.events import EventSink
 from local.azureml.execution.environments import Policy
 from local.azureml.execution.runner import JobRunner
@@ -20,6 +22,7 @@ from local.azureml.storage import EmulatorStorage
 from local.azureml.store import Store
 from local.certificates import ensure_certificates
 from local.identity import TokenIssuer
+from local.processes import free_port
 
 DEFAULT_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 
@@ -61,6 +64,17 @@ class EmulatorSettings:
 
     None: no gateway, and then MLflow's model registry is the server's own and not the workspace's models.
     """
+
+    @classmethod
+    def on_free_ports(cls, state: Path, blob_url: str, **others: Any) -> EmulatorSettings:
+        """For an emulator beside any others: ports that are free, and what `others` say. Nothing listens at its MLflow then."""
+        usual = {
+            "port": free_port(),
+            "router_port": free_port(),
+            "mlflow_url": f"http://127.0.0.1:{free_port()}",
+            "identity_header": identity_header(state),
+        }
+        return cls(state=state, blob_url=blob_url, **{**usual, **others})
 
     @property
     def mlflow_server_url(self) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
-from local.azureml.errors import bad_request, conflict, not_found
-from local.azureml.online_endpoints import check_name, endpoint_record, patched
+from local.azureml.endpoints import check_name, refuse_unfit
+from local.azureml.errors import bad_request, not_found
+from local.azureml.online_endpoints import endpoint_record, patched
 from local.azureml.serving import provision
 from local.azureml.serving.collection.asked import collection_plan
 from local.azureml.serving.materialise import References, references
@@ -133,12 +134,7 @@ class OnlineDeployments:
         return resource(self._emulator, record, _path(record.name, record.version))
 
     def _free_endpoint(self, name: str) -> Record:
-        """The endpoint; 409 while it is written itself or could not be made."""
-        endpoint = endpoint_record(self._emulator, name)
-        refuse_while_busy(endpoint.body, f"endpoint '{name}'")
-        if endpoint.body["properties"]["provisioningState"] != "Succeeded":
-            raise conflict(f"Endpoint '{name}' is in a failed state: update it before its deployments.")
-        return endpoint
+        return refuse_unfit(endpoint_record(self._emulator, name))
 
     def _provision(self, endpoint: str, name: str, body: Body, wanted: References, verb: str) -> None:
         serving = self._emulator.serving

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import page, resource
 from local.azureml.call import Answer, Call, Route
+from local.azureml.endpoints import check_name, refuse_busy_parts
 from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys
-from local.azureml.store import Body, Record, Store
+from local.azureml.store import Body, Record
 from local.azureml.writes import Writes, refuse_while_busy
 from local.identity import PRINCIPAL_ID, TENANT_ID
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 MAX_MIRROR = 50
 TOKEN_SECONDS = 8 * 3600
 _AUTH_MODES = {"key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
@@ -197,27 +196,6 @@ def endpoint_record(emulator: Emulator, name: str) -> Record:
             f"Online endpoint '{name}' was not found in workspace '{emulator.settings.workspace}'.", "ResourceNotFound"
         )
     return record
-
-
-def check_name(name: str, what: str) -> str:
-    """Azure's rule for endpoint and deployment names; 400 otherwise. Names become paths and addresses."""
-    if not NAME.fullmatch(name):
-        raise bad_request(
-            f"'{name[:64]}' is not a valid {what} name: 3 to 32 letters, digits or '-', the first a letter, the last no '-'.",
-            "BadArgument",
-        )
-    return name
-
-
-def refuse_busy_parts(store: Store, name: str, deployments: str) -> Callable[[Body], None]:
-    """A rule for `Writes.delete`: neither the endpoint nor one of its deployments (of this kind) is being written."""
-
-    def refuse(endpoint: Body) -> None:
-        refuse_while_busy(endpoint, f"endpoint '{name}'")
-        for deployment in store.records(deployments, name):
-            refuse_while_busy(deployment.body, f"deployment '{deployment.version}'")
-
-    return refuse
 
 
 def check_traffic(

@@ -6,18 +6,17 @@ Fixtures, each once per session: `azureml_emulator`, `azureml_environment` (the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from local.azureml.emulator import Emulator, EmulatorSettings
-from local.azureml.environment import environment, identity_header
+from local.azureml.environment import environment
 from local.azureml.mlflow import MlflowServer
 from local.azureml.server import Server
 from local.certificates import ensure_certificates
-from local.processes import free_port
 from local.storage.azurite import Azurite
 
 if TYPE_CHECKING:
@@ -39,15 +38,8 @@ def running_emulator(state: Path, *, mlflow: bool = True) -> Iterator[Emulator]:
             parts.callback(tracking.stop)
         azurite = Azurite.start(state / "azurite", ensure_certificates(state / "certificates"))
         parts.callback(azurite.stop)
-        settings = EmulatorSettings(
-            state=state,
-            port=free_port(),
-            router_port=free_port(),
-            blob_url=azurite.blob_url,
-            mlflow_url=f"http://127.0.0.1:{free_port()}",
-            mlflow_server=tracking.url if tracking else None,
-            identity_header=identity_header(state),
-        )
+        server_url = tracking.url if tracking else None
+        settings = EmulatorSettings.on_free_ports(state, azurite.blob_url, mlflow_server=server_url)
         server = Server(Emulator(settings))
         parts.callback(server.stop)
         server.start()
@@ -55,6 +47,31 @@ def running_emulator(state: Path, *, mlflow: bool = True) -> Iterator[Emulator]:
             tracking.wait()
         server.emulator.jobs.warm()
         yield server.emulator
+
+
+@contextlib.contextmanager
+def leading_to(emulator: Emulator, **more: str) -> Iterator[dict[str, str]]:
+    """The variables that lead Microsoft's SDKs to the emulator, and `more`, set in this process inside of the block.
+
+    The SDK reads them late and keeps the cloud's name in AZUREML_CURRENT_CLOUD: one process has one cloud.
+    """
+    variables = {**environment(emulator.settings, emulator.certificates), **more}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield variables
+        # MLClient sets it behind our back.
+        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
+
+
+def connect(variables: Mapping[str, str]) -> MLClient:
+    """The unmodified client with the unmodified default credential: only the environment says where Azure is."""
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    names = ("TIDEGATE_SUBSCRIPTION_ID", "TIDEGATE_RESOURCE_GROUP", "TIDEGATE_WORKSPACE")
+    return MLClient(DefaultAzureCredential(), *(variables[name] for name in names))
 
 
 @pytest.fixture(scope="session")
@@ -68,21 +85,11 @@ def azureml_emulator(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pyt
 @pytest.fixture(scope="session")
 def azureml_environment(azureml_emulator: Emulator) -> Iterator[dict[str, str]]:
     """What leads Microsoft's SDKs to the emulator, set in this process until the session ends."""
-    variables = environment(azureml_emulator.settings, azureml_emulator.certificates)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        # MLClient keeps the name of the cloud it found here, for every client of the process.
-        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
+    with leading_to(azureml_emulator) as variables:
         yield variables
-        patch.delenv("AZUREML_CURRENT_CLOUD", raising=False)
 
 
 @pytest.fixture(scope="session")
 def ml_client(azureml_environment: dict[str, str]) -> MLClient:
     """The unmodified client with the unmodified default credential."""
-    from azure.ai.ml import MLClient
-    from azure.identity import DefaultAzureCredential
-
-    names = ("TIDEGATE_SUBSCRIPTION_ID", "TIDEGATE_RESOURCE_GROUP", "TIDEGATE_WORKSPACE")
-    return MLClient(DefaultAzureCredential(), *(azureml_environment[name] for name in names))
+    return connect(azureml_environment)

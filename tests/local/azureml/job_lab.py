@@ -19,7 +19,6 @@ from local.azureml.emulator import Emulator, EmulatorSettings
 from local.azureml.execution.runner import JobRunner
 from local.azureml.execution.runs import Run
 from local.azureml.server import Server
-from local.processes import free_port
 
 WAIT_SECONDS = 60.0
 
@@ -88,15 +87,9 @@ class Lab:
         self.topic = Topic()
         if not (state / "certificates").exists():
             shutil.copytree(certificates, state / "certificates")
-        self.settings = EmulatorSettings(
-            state=state,
-            port=free_port(),
-            router_port=free_port(),
-            blob_url=blob_url,
-            mlflow_url=mlflow_url or f"http://127.0.0.1:{free_port()}",
-            mlflow_server=mlflow_server,
-            identity_header="header",
-            event_topic_url=self.topic.url,
+        known = {"mlflow_url": mlflow_url} if mlflow_url else {}
+        self.settings = EmulatorSettings.on_free_ports(
+            state, blob_url, mlflow_server=mlflow_server, event_topic_url=self.topic.url, **known
         )
         self._serve = serve
         self.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from local.azureml.emulator import EmulatorSettings
-from local.processes import free_port
 from local.storage.azurite import Azurite
 from tests.local.azureml.scoring_assets import Gated
 
@@ -13,13 +12,9 @@ PACE = Gated()
 
 
 def settings(state: Path, azurite: Azurite) -> EmulatorSettings:
-    return EmulatorSettings(
-        state=state,
-        port=free_port(),
-        router_port=free_port(),
-        blob_url=azurite.blob_url,
-        mlflow_url="http://127.0.0.1:1",
-        identity_header="the header of the online tests",
+    return EmulatorSettings.on_free_ports(
+        state,
+        azurite.blob_url,
         pace=PACE,
         probe_second=0.25,
         check_answers=True,

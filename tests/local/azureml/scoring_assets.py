@@ -6,7 +6,7 @@ import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import psutil
 from local.azureml.emulator import Emulator
 from local.azureml.execution.environments import ENVIRONMENTS, link
 from local.azureml.pace import Pace
+from tests.waiting import wait_until
 
 CONDA_FILE = Path(__file__).resolve().parents[3] / "components/environment/serve.conda.yaml"
 SCRIPT = """
@@ -151,18 +152,6 @@ class Workspace:
             headers["azureml-model-deployment"] = deployment
         url = self.properties(f"/onlineEndpoints/{endpoint}")["scoringUri"]
         return httpx.post(url, json=document or {"x": 1}, headers=headers, verify=trust(self.emulator), timeout=30)
-
-
-def wait_until(ready: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Wait on a condition; an error names it when it does not come."""
-    given_up = threading.Event()
-    timer = threading.Timer(seconds, given_up.set)
-    timer.start()
-    try:
-        while not ready():
-            assert not given_up.wait(0.02), f"not within {seconds} s: {ready}"
-    finally:
-        timer.cancel()
 
 
 def family(pid: int) -> list[psutil.Process]:

@@ -16,7 +16,8 @@ from local.azureml.serving.collection.shipping import Shipping
 from local.azureml.serving.collection.spool import Batch, put, waiting
 from local.azureml.serving.materialise import interpreter_of_the_model
 from local.azureml.serving.request_log import Line, RequestLog, log_file
-from tests.local.azureml.scoring_assets import CONDA_FILE, link_environment, wait_until
+from tests.local.azureml.scoring_assets import CONDA_FILE, link_environment
+from tests.waiting import wait_until
 
 
 def collected(payload: bytes) -> Collected:

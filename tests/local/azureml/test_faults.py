@@ -17,7 +17,8 @@ from azure.core.exceptions import HttpResponseError
 from local.azureml.emulator import Emulator
 from local.azureml.faults import Faults, Match, OperationFault, RequestFault, Rule, ScoringFault, Subject
 from tests.local.azureml.conftest import Name
-from tests.local.azureml.scoring_assets import SCRIPT, Workspace, wait_until
+from tests.local.azureml.scoring_assets import SCRIPT, Workspace
+from tests.waiting import wait_until
 
 ENDPOINT = "faulty-line"
 SLOW = RequestFault(delay=1)

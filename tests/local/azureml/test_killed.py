@@ -27,7 +27,8 @@ from local.certificates import Certificates
 from local.processes import Child, free_port
 from local.storage.azurite import Azurite
 from tests.local.azureml.job_lab import node
-from tests.local.azureml.scoring_assets import Workspace, family, gone, wait_until
+from tests.local.azureml.scoring_assets import Workspace, family, gone
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.train_environment
 
@@ -75,14 +76,7 @@ def lives(
     tmp_path: Path, certificates: Certificates, azurite: Azurite, mlflow_server: MlflowServer
 ) -> Iterator[tuple[Lives, Workspace]]:
     shutil.copytree(certificates.bundle.parent, tmp_path / "certificates")
-    settings = EmulatorSettings(
-        state=tmp_path,
-        port=free_port(),
-        router_port=free_port(),
-        blob_url=azurite.blob_url,
-        mlflow_url=mlflow_server.url,
-        identity_header="x",
-    )
+    settings = EmulatorSettings.on_free_ports(tmp_path, azurite.blob_url, mlflow_url=mlflow_server.url)
     lives = Lives(settings)
     lives.begin()
     # The same files seen from here: for the token and the addresses only.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.local.azureml.scoring_assets import Workspace, family, gone, wait_until
+from tests.local.azureml.scoring_assets import Workspace, family, gone
+from tests.waiting import wait_until
 
 
 def test_a_deployment_scores_with_its_model_and_its_variables_and_knows_no_secret(online: Workspace) -> None:

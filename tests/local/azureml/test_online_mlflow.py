@@ -27,7 +27,8 @@ from azure.core.exceptions import HttpResponseError
 from local.azureml.emulator import Emulator
 from local.azureml.mlflow import MlflowServer
 from tests.local.azureml.pipelines import unique, until_ended
-from tests.local.azureml.scoring_assets import trust, wait_until
+from tests.local.azureml.scoring_assets import trust
+from tests.waiting import wait_until
 
 ENDPOINT = "sdk-mlflow"
 COLLECTIONS = ("model_inputs", "model_outputs", "request", "response")
@@ -146,7 +147,9 @@ def test_what_a_deployment_was_asked_for_is_read_back_and_its_logs_say_what_runs
     logs = scored.client.online_deployments.get_logs("blue", ENDPOINT, lines=20, container_type="storage-initializer")
     assert "model sdk-sum:1 from azureml://" in logs
     assert "default environment instead of the model's conda.yaml" in logs
-    assert "Listening" in scored.client.online_deployments.get_logs("blue", ENDPOINT, 200, container_type="inference-server")
+    served = scored.client.online_deployments.get_logs("blue", ENDPOINT, 200, container_type="inference-server")
+    assert "Listening" in served
+    assert "runs with other packages than it asks for: " in served
     assert len(scored.client.online_deployments.get_logs("blue", ENDPOINT, 3).splitlines()) == 3
 
 

@@ -24,7 +24,8 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from local.azureml.emulator import Emulator
 from local.azureml.serving.counts import read_counts
-from tests.local.azureml.scoring_assets import CONDA_FILE, SCRIPT, link_environment, trust, wait_until
+from tests.local.azureml.scoring_assets import CONDA_FILE, SCRIPT, link_environment, trust
+from tests.waiting import wait_until
 
 ENDPOINT = "sdk-line"
 

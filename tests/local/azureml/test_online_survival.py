@@ -20,7 +20,8 @@ from local.certificates import Certificates
 from local.processes import Child, free_port
 from local.storage.azurite import Azurite
 from tests.local.azureml.online import settings
-from tests.local.azureml.scoring_assets import Workspace, family, gone, wait_until
+from tests.local.azureml.scoring_assets import Workspace, family, gone
+from tests.waiting import wait_until
 
 
 def test_a_process_that_dies_is_started_again_with_all_its_workers(online: Workspace) -> None:

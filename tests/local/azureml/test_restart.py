@@ -23,7 +23,6 @@ import pytest
 from local.azureml.emulator import Emulator, EmulatorSettings
 from local.azureml.server import Server
 from local.certificates import Certificates
-from local.processes import free_port
 from local.storage.azurite import Azurite
 
 MODEL = {
@@ -83,16 +82,7 @@ def start(tmp_path: Path, certificates: Certificates, azurite: Azurite, topic: T
     """`with start() as (emulator, http)`: every call is another life on the same state folder and port."""
     # A state folder of its own that trusts the session's Azurite.
     shutil.copytree(certificates.bundle.parent, tmp_path / "certificates")
-    settings = EmulatorSettings(
-        state=tmp_path,
-        port=free_port(),
-        router_port=free_port(),
-        blob_url=azurite.blob_url,
-        mlflow_url="http://127.0.0.1:1",
-        identity_header="header",
-        event_topic_url=topic.url,
-        event_topic_key="topic-key",
-    )
+    settings = EmulatorSettings.on_free_ports(tmp_path, azurite.blob_url, event_topic_url=topic.url, event_topic_key="topic-key")
 
     @contextmanager
     def life() -> Iterator[tuple[Emulator, httpx.Client]]:

@@ -25,7 +25,7 @@ from local.processes import Child, free_port, port_answers
 from local.storage.azurite import Azurite
 from tests.local.azureml.conftest import Name
 from tests.local.azureml.pipelines import TERMINAL, component, submit
-from tests.local.azureml.scoring_assets import wait_until
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 ROUTES = [

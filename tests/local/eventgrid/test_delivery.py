@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from local.eventgrid.client import STORAGE_ACCOUNTS, EventGridError, Metrics, TopicAccess
 from local.eventgrid.schema import CLOUD_EVENTS
 from tests.local.eventgrid.grid_under_test import Answer, Received, Receiver, RunningGrid, agree, answering
+from tests.waiting import wait_until
 
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/devstoreaccount1"
 SCALE = 0.001  # of shared_grid
@@ -35,13 +35,6 @@ def event(n: int = 0, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def topic(shared_grid: RunningGrid, topic_name: str) -> TopicAccess:
     return shared_grid.client.create_topic(topic_name, topic_type=STORAGE_ACCOUNTS, source=ACCOUNT)
-
-
-def wait_until(reached: Callable[[], bool], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def settled(grid: RunningGrid, topic: TopicAccess) -> Metrics:

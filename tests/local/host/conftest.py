@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,18 +26,10 @@ from local.host.keys import Keys
 from local.identity import TokenIssuer
 from local.processes import Child, free_port, port_answers
 from local.storage.azurite import Azurite
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 APPS = Path(__file__).with_name("apps")
-
-
-def eventually(condition: Callable[[], Any], *, timeout: float = 30.0, what: str = "condition") -> Any:
-    """Wait until `condition()` is truthy and return its value."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout:.0f} s"
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +120,7 @@ class RunningHost:
             lines = [line for line in self.observed(what) if details.items() <= line.items()]
             return lines if len(lines) >= count else None
 
-        lines: list[dict[str, Any]] = eventually(found, what=f"{count} x {what} {details}")
+        lines: list[dict[str, Any]] = wait_until(found, what=f"{count} x {what} {details}")
         return lines
 
 

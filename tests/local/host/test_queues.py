@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from local.processes import ChildFailed, free_port
-from tests.local.host.conftest import APPS, RunningHost, eventually
+from tests.local.host.conftest import APPS, RunningHost
+from tests.waiting import wait_until
 
 
 def test_a_message_whose_host_was_killed_comes_back_to_the_next_host(make_host: Callable[..., RunningHost]) -> None:
@@ -21,13 +22,13 @@ def test_a_message_whose_host_was_killed_comes_back_to_the_next_host(make_host: 
     assert host.child is not None
     killed = host.child.pid
     os.kill(killed, signal.SIGKILL)
-    eventually(lambda: host.child is not None and host.child.poll() is not None)
+    wait_until(lambda: host.child is not None and host.child.poll() is not None)
     gate.touch()
     host.start()
     [done] = host.wait_for("work done", id=1)
     assert done["pid"] != killed
     assert [line["dequeue_count"] for line in host.observed("work")] == [1, 2]
-    eventually(lambda: host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0)
+    wait_until(lambda: host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0)
 
 
 def test_a_message_is_kept_hidden_while_its_function_runs(make_host: Callable[..., RunningHost]) -> None:
@@ -43,7 +44,7 @@ def test_a_message_is_kept_hidden_while_its_function_runs(make_host: Callable[..
     gate.touch()
     host.wait_for("work done", id=1)
     assert len([line for line in host.observed("work") if line["id"] == 1]) == 1
-    eventually(lambda: queue.get_queue_properties().approximate_message_count == 0)
+    wait_until(lambda: queue.get_queue_properties().approximate_message_count == 0)
 
 
 def test_many_messages_are_each_done_once(make_host: Callable[..., RunningHost]) -> None:
@@ -55,7 +56,7 @@ def test_many_messages_are_each_done_once(make_host: Callable[..., RunningHost])
     host.start()
     done = host.wait_for("work done", 60)
     assert sorted(line["id"] for line in done) == list(range(60))
-    eventually(lambda: queue.get_queue_properties().approximate_message_count == 0)
+    wait_until(lambda: queue.get_queue_properties().approximate_message_count == 0)
 
 
 def test_a_connection_string_works_as_well(make_host: Callable[..., RunningHost], azurite: object) -> None:
@@ -72,7 +73,7 @@ def test_work_beyond_the_grace_is_cut_off_and_its_message_comes_back(make_host: 
     host.wait_for("work", id=1)
     assert host.child is not None
     os.kill(host.child.pid, signal.SIGTERM)
-    eventually(lambda: host.child is not None and host.child.poll() is not None)
+    wait_until(lambda: host.child is not None and host.child.poll() is not None)
     assert host.child.poll() == 1
     assert "were cut off" in host.log
     gate.touch()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from local.host import ncrontab
 from local.host.timers import StatusFile, TimerStatus, recover
-from tests.local.host.conftest import RunningHost, eventually
+from tests.local.host.conftest import RunningHost
+from tests.waiting import wait_until
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 HOURLY = ncrontab.parse("0 0 * * * *")
@@ -62,7 +63,7 @@ def test_a_host_that_was_down_runs_the_timer_once_as_past_due(make_host: Callabl
     host = make_host()
     host.start()
     path = host.state / "timers" / "tick_yearly.json"
-    recorded = json.loads(eventually(lambda: path.exists() and path.read_text(), what="a timer status"))
+    recorded = json.loads(wait_until(lambda: path.exists() and path.read_text(), what="a timer status"))
     assert recorded["Last"].startswith("0001")
     assert host.child is not None
     host.child.stop()
@@ -77,7 +78,7 @@ def test_a_host_that_was_down_runs_the_timer_once_as_past_due(make_host: Callabl
     [run] = host.wait_for("yearly")
     assert run["past_due"] is True
     assert run["status"]["Next"].startswith("2020-01-01")
-    after = eventually(lambda: (status := json.loads(path.read_text()))["Last"][:4] != "2019" and status, what="a written status")
+    after = wait_until(lambda: (status := json.loads(path.read_text()))["Last"][:4] != "2019" and status, what="a written status")
     assert datetime.fromisoformat(after["Next"]) > datetime.now(UTC)
 
     host.child.stop()

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 
-from tests.local.host.conftest import RunningHost, eventually
+from tests.local.host.conftest import RunningHost
+from tests.waiting import wait_until
 
 
 def event(number: int, **data: Any) -> dict[str, Any]:
@@ -147,24 +148,24 @@ def test_a_message_is_deleted_when_its_function_succeeded(host: RunningHost) -> 
     queue = host.queue("WORK_QUEUE")
     queue.send_message(json.dumps({"id": 1}))
     host.wait_for("work done", id=1)
-    eventually(lambda: queue.get_queue_properties().approximate_message_count == 0)
+    wait_until(lambda: queue.get_queue_properties().approximate_message_count == 0)
 
 
 def test_a_message_that_always_fails_is_tried_three_times_and_then_poison(host: RunningHost) -> None:
     host.queue("WORK_QUEUE").send_message(json.dumps({"id": 5, "fail": True}))
     poison = host.queue("WORK_QUEUE", "-poison")
 
-    [message] = eventually(lambda: peek(poison), what="a poison message")
+    [message] = wait_until(lambda: peek(poison), what="a poison message")
     assert json.loads(message.content) == {"id": 5, "fail": True}
     assert [line["dequeue_count"] for line in host.observed("work")] == [1, 2, 3]
-    eventually(lambda: host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0)
+    wait_until(lambda: host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0)
 
 
 def test_a_message_that_is_not_base64_goes_to_poison_as_it_is(host: RunningHost) -> None:
     name = host.environment["WORK_QUEUE"]
     host.queues.get_queue_client(name).send_message("plain text!")
     poison = host.queues.get_queue_client(name + "-poison")
-    [message] = eventually(lambda: peek(poison), what="a poison message")
+    [message] = wait_until(lambda: peek(poison), what="a poison message")
     assert message.content == "plain text!"
     assert host.observed("work") == []
 
@@ -219,9 +220,9 @@ def test_sigterm_lets_running_work_finish_and_ends_with_zero(make_host: Callable
     host.queue("WORK_QUEUE").send_message(json.dumps({"id": 1, "wait_for": str(gate)}))
     host.wait_for("work", id=1)
     os.kill(host.child.pid, signal.SIGTERM)
-    eventually(lambda: "stopping" in host.log)
+    wait_until(lambda: "stopping" in host.log)
     gate.touch()
-    eventually(lambda: host.child is not None and host.child.poll() is not None)
+    wait_until(lambda: host.child is not None and host.child.poll() is not None)
     assert host.child.poll() == 0
     assert len(host.observed("work done")) == 1
     assert host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0
