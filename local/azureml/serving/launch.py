@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from importlib import metadata
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -46,24 +47,57 @@ def _listen(port: int) -> None:
     os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 
 
-def _borrow_the_server() -> None:
+def _borrow_the_server() -> bool:
     """Let an environment without the inference server import it from where it is; whatever it has of its own comes first."""
     folder = os.environ.pop("TIDEGATE_SERVER_PACKAGES", None)
-    if folder is not None:
-        sys.path.append(folder)
+    if folder is None:
+        return False
+    sys.path.append(folder)
+    if unmet := _unmet():
+        sys.stdout.write(f"The inference server is borrowed, and runs with other packages than it asks for: {unmet}\n")
+        sys.stdout.flush()
+    return True
+
+
+def _unmet() -> str:
+    """What the server's own package asks for, and what it finds instead: "pydantic~=2.12.0, here 2.14.3; ..."."""
+    requirements: Any = importlib.import_module("packaging.requirements")  # the server's gunicorn needs it too
+    found = []
+    for line in metadata.requires("azureml_inference_server_http") or ():
+        asked = requirements.Requirement(line)
+        if asked.marker is not None and not asked.marker.evaluate():
+            continue
+        try:
+            version = metadata.version(asked.name)
+        except metadata.PackageNotFoundError:
+            version = "none"
+        if version == "none" or not asked.specifier.contains(version, prereleases=True):
+            found.append(f"{asked.name}{asked.specifier}, here {version}")
+    return "; ".join(found)
+
+
+def _server(*, borrowed: bool) -> Any:
+    """The server's module; ImportError says what is wrong with a borrowed one."""
+    try:
+        constants: Any = importlib.import_module("azureml_inference_server_http.constants")
+        constants.DEFAULT_HOST = "127.0.0.1"
+        # Only now: the server copies the constants when it is imported.
+        return importlib.import_module("azureml_inference_server_http.amlserver")
+    except Exception as error:
+        if not borrowed:
+            raise
+        unmet = _unmet() or "none, as far as their versions say"
+        advice = "Give the environment the package azureml-inference-server-http, or the deployment a script and an environment."
+        raise ImportError(f"The borrowed inference server cannot be imported here. Unmet: {unmet}. {advice}") from error
 
 
 def main() -> None:
     """Take the arguments of `azmlinfsrv` and serve on 127.0.0.1 only."""
-    _borrow_the_server()
+    borrowed = _borrow_the_server()
     if hasattr(socket, "TCP_DEFER_ACCEPT"):
         _listen(int(sys.argv[sys.argv.index("--port") + 1]))
-    constants: Any = importlib.import_module("azureml_inference_server_http.constants")
-    constants.DEFAULT_HOST = "127.0.0.1"
     os.register_at_fork(after_in_child=_die_with_parent)
-
-    # Only now: the server copies the constants when it is imported.
-    importlib.import_module("azureml_inference_server_http.amlserver").run()
+    _server(borrowed=borrowed).run()
 
 
 if __name__ == "__main__":
