@@ -16,7 +16,8 @@ BENCHMARKS = {
     "cold-start": "import of the function app against `import azure.functions` alone",
     "submission": "from upload to job submitted, beyond the window",
     "full-store": "get and list among 10,000 data versions and 2,000 jobs against the same among ten",
-    "steps": "a pipeline's overhead per step over the bare child process",
+    "steps": "a pipeline's overhead per step over the bare child process, and the whole pipeline",
+    "many-jobs": "memory after 300 pipelines against the same emulator's before them",
     "training": "the whole training pipeline against one plain script that does the same",
     "scoring": "scoring through the router against calling the scoring process directly",
 }
