@@ -40,6 +40,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     ),
     ("jobs", "identity, services, queue_settings, `shm_size`", "kept, without effect"),
     ("jobs", "`docker_args`", "501: there is no container"),
+    ("inputs", "literals in a command", "none: they are put in as they are, so that quoting them is the command's business"),
     ("inputs", "literals, uri_file, uri_folder, mltable, custom_model, mlflow_model, triton_model", ""),
     (
         "inputs",
@@ -51,7 +52,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     (
         "inputs",
         "datastore URIs, `azureml://jobs/…`, blobs of the emulator, asset ids and labels",
-        "other https addresses are refused: nothing is fetched from elsewhere",
+        "a file at another http(s) address is fetched without credentials; a folder there: 501",
     ),
     ("sampling", "random (also sobol), grid, bayesian", "bayesian is Optuna's TPE sampler"),
     ("early termination", "bandit, median stopping, truncation selection", ""),

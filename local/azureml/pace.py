@@ -52,10 +52,6 @@ class Pace:
     def immediate(cls) -> Pace:
         return cls(0.0)
 
-    @classmethod
-    def realistic(cls, scale: float = 1.0) -> Pace:
-        return cls(scale)
-
     def seconds(self, transition: str) -> float:
         """The extra time that `transition` takes; KeyError when it is not one of REALISTIC_SECONDS."""
         return self.durations.get(transition, REALISTIC_SECONDS[transition]) * self.scale

@@ -19,32 +19,37 @@ if TYPE_CHECKING:
 KIND = "workspaces"
 
 
-def routes(emulator: Emulator) -> list[Route]:
-    name = emulator.settings.workspace
-    record = emulator.store.record(KIND, name) or emulator.store.upsert(KIND, name, "", lambda _: _new_workspace())
+class Workspaces:
+    """The operations of the resource; its guid is drawn once per state folder."""
 
-    def get(_: Call) -> Answer:
-        return Answer(describe())
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator, name = emulator, emulator.settings.workspace
+        fresh = {"properties": {"workspaceId": str(uuid.uuid4())}}
+        self._record = emulator.store.record(KIND, name) or emulator.store.upsert(KIND, name, "", lambda _: fresh)
 
-    def list_all(call: Call) -> Answer:
+    def get(self, _: Call) -> Answer:
+        return Answer(self._shown())
+
+    def list(self, call: Call) -> Answer:
         kinds = [kind for kind in call.query.get("kind", "").lower().split(",") if kind]
-        return arm.page(emulator, call, [describe()] if not kinds or "default" in kinds else [])
+        return arm.page(self._emulator, call, [self._shown()] if not kinds or "default" in kinds else [])
 
-    def keys(_: Call) -> Answer:
-        group = emulator.workspace_id.partition("/providers/")[0]
+    def keys(self, _: Call) -> Answer:
+        group = self._emulator.workspace_id.partition("/providers/")[0]
         storage = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
         # The second under its newer name too, which is the one that the SDK reads.
         return Answer({"userStorageKey": ACCOUNT_KEY, "userStorageResourceId": storage, "userStorageArmId": storage})
 
-    def resync(call: Call) -> Answer:
+    def resync_keys(self, call: Call) -> Answer:
+        """There is nothing to do: the keys never change."""
         if call.body:
             raise bad_request("resyncKeys takes no body.", "InvalidRequestContent")
-        headers = emulator.operations.start(None, _nothing_to_do, kind="workspace keys resync")
-        return Answer(status=202, headers=headers)
+        return Answer(status=202, headers=self._emulator.operations.start(None, lambda: None, kind="workspace keys resync"))
 
-    def describe() -> Body:
+    def _shown(self) -> Body:
+        emulator = self._emulator
         properties = {
-            **record.body["properties"],
+            **self._record.body["properties"],
             "friendlyName": emulator.settings.workspace,
             "description": "Local emulator of Azure Machine Learning",
             "provisioningState": "Succeeded",
@@ -64,31 +69,24 @@ def routes(emulator: Emulator) -> list[Route]:
             "sku": {"name": "Basic", "tier": "Basic"},
             "identity": {"type": "SystemAssigned", "principalId": PRINCIPAL_ID, "tenantId": TENANT_ID},
             "tags": {},
-            "systemData": arm.system_data(record),
+            "systemData": arm.system_data(self._record),
         }
         return {**head, "properties": properties}
 
+
+def routes(emulator: Emulator) -> list[Route]:
+    own, settings = Workspaces(emulator), emulator.settings
     collection = "/providers/Microsoft.MachineLearningServices/workspaces"
-    subscription = f"//subscriptions/{emulator.settings.subscription_id}"
-    group = f"{subscription}/resourceGroups/{emulator.settings.resource_group}"
+    subscription = f"//subscriptions/{settings.subscription_id}"
+    group = f"{subscription}/resourceGroups/{settings.resource_group}"
     difference = (
         "one workspace, which cannot be created, changed or deleted; mlFlowTrackingUri is plain http (docs/reference/mlflow.md)"
     )
+    public = "the key of the storage account, which Azurite publishes; no others"
     return [
-        Route("GET", "", get, "workspaces.get", difference),
-        Route("GET", group + collection, list_all, "workspaces.list()", query=("kind",)),
-        Route("GET", subscription + collection, list_all, "workspaces.list(scope='subscription')", query=("kind",)),
-        Route(
-            "POST", "/listKeys", keys, "workspaces.get_keys", "the key of the storage account, which Azurite publishes; no others"
-        ),
-        Route("POST", "/resyncKeys", resync, "workspaces.begin_sync_keys", "there is one key, so nothing changes"),
+        Route("GET", "", own.get, "workspaces.get", difference),
+        Route("GET", group + collection, own.list, "workspaces.list()", query=("kind",)),
+        Route("GET", subscription + collection, own.list, "workspaces.list(scope='subscription')", query=("kind",)),
+        Route("POST", "/listKeys", own.keys, "workspaces.get_keys", public),
+        Route("POST", "/resyncKeys", own.resync_keys, "workspaces.begin_sync_keys", "there is one key, so nothing changes"),
     ]
-
-
-def _nothing_to_do() -> None:
-    """The keys never change."""
-
-
-def _new_workspace() -> Body:
-    """Its guid is drawn once per state folder."""
-    return {"properties": {"workspaceId": str(uuid.uuid4())}}

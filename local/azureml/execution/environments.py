@@ -34,10 +34,12 @@ def environment_key(conda_file: str) -> str:
     Of the parsed content, since azure-ai-ml sends the file parsed, sorted and dumped again: comments and order of keys are gone.
     """
     try:
-        content = yaml.safe_load(conda_file)
+        content = json.dumps(yaml.safe_load(conda_file), sort_keys=True)
     except yaml.YAMLError as error:
         raise EnvironmentMissing(f"The conda file is not valid YAML: {error}") from None
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    except (TypeError, ValueError) as error:  # YAML knows dates, sets and what holds itself; a conda file has no use for them
+        raise EnvironmentMissing(f"The conda file holds what is no part of one: {error}") from None
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def interpreter_for(conda_file: str, folder: Path = ENVIRONMENTS) -> Path:

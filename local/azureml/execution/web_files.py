@@ -39,5 +39,5 @@ def fetch(uri: str, folder: Path) -> Path:
             for piece in answer.iter_bytes():
                 file.write(piece)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise bad_request(f"'{uri}' could not be read: {str(error).splitlines()[0]}") from error
+        raise bad_request(f"'{uri}' could not be read: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
     return target

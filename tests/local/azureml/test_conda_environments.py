@@ -165,3 +165,9 @@ def test_without_an_environment_a_job_is_refused_at_once_with_the_command_or_run
     (log,) = (tmp_path / "job").rglob("std_log.txt")
     assert "warning: the default environment is used instead." in log.read_text()
     kept.unlink()
+
+
+@pytest.mark.parametrize("text", ["dependencies: [2026-01-01]", "a: &a [*a]", "1: x\nb: y", "{"])
+def test_a_conda_file_that_is_none_is_refused_for_what_it_holds(text: str) -> None:
+    with pytest.raises(EnvironmentMissing, match="conda file"):
+        environment_key(text)
