@@ -15,7 +15,7 @@ from local.azureml.call import Answer, Auth, Call
 from local.azureml.errors import AzureError, bad_request, not_found, not_supported, unauthorized
 from local.azureml.queries import Query
 from local.azureml.store import Record
-from local.identity import PRINCIPAL_ID
+from local.identity import PRINCIPAL_ID, TENANT_ID
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -24,6 +24,7 @@ ML_AUDIENCE = "https://ml.azure.local"
 """What the SDK derives from the cloud's portal address (metadata.py) as the audience of Azure ML itself."""
 ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
 _TYPE = "Microsoft.MachineLearningServices/workspaces"
+_IDENTITIES = ("None", "SystemAssigned", "UserAssigned", "SystemAssigned,UserAssigned")
 _PAGE = 100
 _DIGITS = 9
 """Of a number in a query: what is longer is no number of items."""
@@ -140,6 +141,13 @@ def system_data(record: Record) -> dict[str, str]:
         "lastModifiedBy": PRINCIPAL_ID,
         "lastModifiedByType": "Application",
     }
+
+
+def identity(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A resource's identity as Azure shows it: the type in its own case, with ids when the system makes it."""
+    kind = next((one for one in _IDENTITIES if one.lower() == str(asked.get("type")).lower()), str(asked.get("type")))
+    ids = {"principalId": PRINCIPAL_ID, "tenantId": TENANT_ID} if kind.startswith("System") else {}
+    return {**asked, "type": kind, **ids}
 
 
 def page(emulator: Emulator, call: Call, items: Sequence[dict[str, Any]], *, size: int = _PAGE) -> Answer:

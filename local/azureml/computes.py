@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from local.azureml import arm
+from local.azureml import arm, vm_sizes
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.operations import LOCATION
@@ -130,10 +130,12 @@ def _asked(call: Call) -> Body:
     cluster = properties.get("properties")
     if not isinstance(cluster, dict) or not cluster.get("vmSize"):
         raise bad_request("An AmlCompute needs a vmSize.", "ValidationError")
+    if not vm_sizes.NAME.fullmatch(str(cluster["vmSize"])):
+        raise bad_request(f"The vmSize '{cluster['vmSize']}' is no size of a virtual machine, such as Standard_DS3_v2.")
     return {
         "location": call.body.get("location") or LOCATION,
         "tags": call.body.get("tags") or {},
-        **({"identity": call.body["identity"]} if call.body.get("identity") else {}),
+        **({"identity": arm.identity(call.body["identity"])} if call.body.get("identity") else {}),
         "properties": {
             "computeType": kind,
             "description": properties.get("description"),

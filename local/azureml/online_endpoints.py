@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from local.azureml.arm import page, resource
+from local.azureml.arm import identity, page, resource
 from local.azureml.call import Answer, Call, Route
 from local.azureml.endpoints import check_name, refuse_busy_parts
 from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys
 from local.azureml.store import Body, Record
 from local.azureml.writes import Writes, refuse_while_busy
-from local.identity import PRINCIPAL_ID, TENANT_ID
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -236,8 +235,7 @@ def _given_keys(asked: Mapping[str, Any] | None) -> Body:
 
 
 def _identity(asked: Mapping[str, Any]) -> dict[str, Any]:
-    kind = asked.get("type", "SystemAssigned")
-    return {**asked, "type": kind, "principalId": PRINCIPAL_ID, "tenantId": TENANT_ID}
+    return identity({"type": "SystemAssigned", **asked})
 
 
 def routes(emulator: Emulator) -> list[Route]:

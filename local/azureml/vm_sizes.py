@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from local.azureml import arm
@@ -22,6 +23,8 @@ _SIZES = (
     ("Standard_E4s_v3", "standardESv3Family", 4, 0, 32, 65_536),
     ("Standard_NC6s_v3", "standardNCSv3Family", 6, 1, 112, 344_064),
 )
+NAME = re.compile(r"Standard_[A-Za-z0-9_-]+", re.IGNORECASE)
+"""How every size is called; which of them a location has is not asked."""
 _LIMIT = 100
 """Of virtual CPUs per family, as a number to show: the emulator counts none."""
 

@@ -145,10 +145,10 @@ def _add_member(definitions: Schema, one: Member) -> None:
 
 
 def _in_other_case(values: list[str]) -> list[str]:
-    """With each value as a whole in lower case, and with its first letter or letters so."""
+    """With each value as a whole in lower case, with its first letter or letters so, and with all but its first letter so."""
     camel = [value[0].lower() + value[1:] for value in values]
     acronym = [re.sub(r"^[A-Z]+(?=[A-Z][a-z])", lambda head: head[0].lower(), value) for value in values]
-    return list(dict.fromkeys([*values, *camel, *acronym, *(value.lower() for value in values)]))
+    return list(dict.fromkeys([*values, *camel, *acronym, *map(str.lower, values), *map(str.capitalize, values)]))
 
 
 def _refusal(problems: list[jsonschema_rs.ValidationError]) -> AzureError:

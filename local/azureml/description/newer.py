@@ -138,6 +138,7 @@ ANY_CASE: dict[str, str] = {
     "DataCollectionMode RollingRateType EgressPublicNetworkAccessType": "online_deployments.begin_create_or_update: lower case",
     "PublicNetworkAccessType": "online_endpoints.begin_create_or_update: all lower case",
     "Goal RandomSamplingAlgorithmRule": "jobs.create_or_update of a sweep: all lower case",
+    "ManagedServiceIdentityType": "compute.begin_create_or_update: Systemassigned",
     "EndpointAuthMode": "batch_endpoints.begin_create_or_update: aadToken",
     "BatchLoggingLevel": "batch_deployments.begin_create_or_update: all lower case",
     "ModelTaskType NumericalDataDriftMetric CategoricalDataDriftMetric NumericalDataQualityMetric CategoricalDataQualityMetric "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from local.azureml import vm_sizes
 from local.azureml.call import Call
 from local.azureml.durations import seconds
 from local.azureml.errors import bad_request, not_emulated
@@ -19,7 +20,6 @@ MAX_INSTANCES = 50
 _MAX_TIMEOUT_SECONDS = 180.0
 _MAX_WORKERS = 32
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SIZE = re.compile(r"Standard_[A-Za-z0-9_]+", re.IGNORECASE)
 _REQUEST_DEFAULTS = {"maxConcurrentRequestsPerInstance": 1, "requestTimeout": "PT5S", "maxQueueWait": "PT0.5S"}
 _SCALE_DEFAULTS = {"minInstances": 1, "maxInstances": 1, "pollingInterval": "PT1S", "targetUtilizationPercentage": 70}
 
@@ -44,7 +44,7 @@ def asked(call: Call) -> Body:
     if properties.get("modelMountPath"):
         raise not_emulated("modelMountPath is not supported: there are no containers.")
     size = properties.get("instanceType")
-    if size is not None and not _SIZE.fullmatch(str(size)):
+    if size is not None and not vm_sizes.NAME.fullmatch(str(size)):
         raise bad_request(f"instanceType '{size}' is no size of a virtual machine, such as Standard_DS3_v2.")
     body: Body = {
         "location": call.body.get("location", "local"),

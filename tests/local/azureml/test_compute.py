@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from azure.ai.ml.entities import AmlCompute
+from azure.ai.ml.entities import AmlCompute, IdentityConfiguration
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from local.azureml import computes
@@ -49,6 +49,14 @@ def test_a_cluster_is_created_scaled_listed_and_deleted(ml_client: MLClient, nam
     with pytest.raises(ResourceNotFoundError):
         ml_client.compute.get(own)
     assert own not in [found.name for found in ml_client.compute.list()]
+
+
+def test_a_cluster_has_the_identity_that_was_asked_for_however_the_sdk_spells_it(ml_client: MLClient, name: Name) -> None:
+    own, asked = name("cpu"), IdentityConfiguration(type="SystemAssigned")
+    created = ml_client.compute.begin_create_or_update(cluster(own, identity=asked)).result()
+    assert (created.identity.type, bool(created.identity.principal_id)) == ("system_assigned", True)
+    with pytest.raises(HttpResponseError, match="'big' is no size of a virtual machine"):
+        ml_client.compute.begin_create_or_update(AmlCompute(name=name("cpu"), size="big")).result()
 
 
 def test_the_cluster_of_the_examples_is_there_from_the_first_start(ml_client: MLClient) -> None:
@@ -105,11 +113,11 @@ def test_a_password_is_not_kept(http: httpx.Client, emulator: Emulator, name: Na
     [
         ({"computeType": "ComputeInstance", "properties": {"vmSize": "x"}}, (501, "NotSupportedByEmulator"), "ComputeInstance"),
         ({"computeType": "AmlCompute", "properties": {}}, (400, "ValidationError"), "vmSize"),
-        ({"computeType": "AmlCompute", "properties": {"vmSize": "x"}}, (400, "ValidationError"), "maxNodeCount"),
+        ({"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS3_v2"}}, (400, "ValidationError"), "maxNodeCount"),
         (
             {
                 "computeType": "AmlCompute",
-                "properties": {"vmSize": "x", "scaleSettings": {"minNodeCount": 3, "maxNodeCount": 2}},
+                "properties": {"vmSize": "Standard_DS3_v2", "scaleSettings": {"minNodeCount": 3, "maxNodeCount": 2}},
             },
             (400, "ValidationError"),
             "3 and 2",
