@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from local.azureml.yaml_text import parse as parse_yaml
+
 # Conda packages that are on PyPI under the same name, and mean the same there: what projects of data science ask for.
 _SAME = frozenset({
     "aiohttp", "azure-core", "azure-identity", "azure-storage-blob", "azureml-mlflow", "beautifulsoup4", "catboost", "certifi",
@@ -48,7 +50,7 @@ class Asked:
 def read_conda(text: str) -> Asked:
     """What a conda file's text asks for; CondaFileError lists all that is refused, not only the first."""
     try:
-        document = yaml.safe_load(text)
+        document = parse_yaml(text)
     except yaml.YAMLError as error:
         raise CondaFileError(f"It is not valid YAML: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("dependencies"), list):

@@ -17,6 +17,8 @@ from typing import Literal
 
 import yaml
 
+from local.azureml.yaml_text import parse as parse_yaml
+
 ENVIRONMENTS = Path(__file__).resolve().parents[3] / ".environments"
 DEFAULT = "train"
 Policy = Literal["strict", "default"]
@@ -34,7 +36,7 @@ def environment_key(conda_file: str) -> str:
     Of the parsed content, since azure-ai-ml sends the file parsed, sorted and dumped again: comments and order of keys are gone.
     """
     try:
-        content = json.dumps(yaml.safe_load(conda_file), sort_keys=True)
+        content = json.dumps(parse_yaml(conda_file), sort_keys=True)
     except yaml.YAMLError as error:
         raise EnvironmentMissing(f"The conda file is not valid YAML: {error}") from None
     except (TypeError, ValueError) as error:  # YAML knows dates, sets and what holds itself; a conda file has no use for them

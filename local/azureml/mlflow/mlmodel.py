@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from local.azureml.errors import bad_request
+from local.azureml.yaml_text import parse as parse_yaml
 
 if TYPE_CHECKING:
     from local.azureml.storage import EmulatorStorage
@@ -36,7 +37,7 @@ def flavors_of(storage: EmulatorStorage, uri: str) -> dict[str, Any]:
 
 def _flavors(content: bytes, uri: str) -> dict[str, Any]:
     try:
-        described = yaml.safe_load(content)
+        described = parse_yaml(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise bad_request(f"The file {MLMODEL} of '{uri}' is no YAML: {error}", "ValidationError") from error
     flavors = described.get("flavors") if isinstance(described, dict) else None

@@ -14,6 +14,7 @@ from local.azureml.errors import AzureError, bad_request, not_emulated
 from local.azureml.execution.environments import ENVIRONMENTS, default_interpreter, interpreter_for
 from local.azureml.lookup import find_version
 from local.azureml.names import check_inside
+from local.azureml.yaml_text import parse as parse_yaml
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -171,7 +172,7 @@ def _mlflow_folder(model_dir: Path) -> str:
     if not found:
         raise bad_request("The model is of type mlflow_model, but there is no file MLmodel in it.")
     try:
-        flavors = (yaml.safe_load(found[0].read_text()) or {}).get("flavors") or {}
+        flavors = (parse_yaml(found[0].read_text()) or {}).get("flavors") or {}
     except (yaml.YAMLError, AttributeError) as error:
         raise bad_request(f"The model's file MLmodel cannot be read: {error}") from error
     if "python_function" not in flavors:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,6 +24,7 @@ from local.azureml.mlflow.proxy import Proxy
 from local.azureml.mlflow.search import versions
 from local.azureml.serving.wire import Message, Respond, ServerConnection
 from local.azureml.store import Record
+from local.azureml.yaml_text import parse
 from local.processes import free_port
 
 _NOW = "2026-01-01T00:00:00Z"
@@ -142,3 +144,11 @@ def test_a_request_that_was_refused_is_not_scored(request_bytes: bytes) -> None:
     assert wire.written.startswith(b"HTTP/1.1 431 ")
     assert wire.closed
     assert json.dumps(scored) == "[]"
+
+
+def test_yaml_that_is_larger_than_it_looks_is_refused() -> None:
+    doubled = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    for text in (doubled, "a: &a [*a]"):
+        with pytest.raises(yaml.YAMLError, match="more than"):
+            parse(text)
+    assert parse("a: &a [1]\nb: *a\n") == {"a": [1], "b": [1]}

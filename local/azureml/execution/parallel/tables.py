@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from local.azureml.yaml_text import parse as parse_yaml
+
 _READERS = ("read_delimited", "read_parquet", "read_json_lines")
 _HEADERS = {"all_files_same_headers": True, "no_header": False}
 _KNOWN = frozenset({"delimiter", "header", "encoding", "infer_column_types", "empty_as_string", "include_path_column"})
@@ -29,7 +31,7 @@ def read_table(folder: Path) -> tuple[list[str], dict[str, Any] | None]:
     """(files, how to read their rows); None: the MLTable only lists files, which are mini batches' items then."""
     document = folder / "MLTable"
     try:
-        content = yaml.safe_load(document.read_text())
+        content = parse_yaml(document.read_text())
     except FileNotFoundError:
         raise TableError("the input of type mltable has no file named MLTable") from None
     except yaml.YAMLError as error:
