@@ -196,7 +196,13 @@ def test_an_mlflow_model_without_a_script_takes_csv_and_says_what_it_cannot_read
     # A stand-in for mlflow: the real one scores in the tests of batch endpoints, and takes seconds to import.
     (tmp_path / "code" / "mlflow").mkdir(parents=True)
     (tmp_path / "code" / "mlflow" / "__init__.py").touch()
-    model = "class Model:\n    def predict(self, frame): return frame * 2\ndef load_model(folder): return Model()"
+    model = """
+import types
+class Model:
+    metadata = types.SimpleNamespace(get_input_schema=lambda: None)
+    def predict(self, frame): return frame * 2
+def load_model(folder): return Model()
+"""
     (tmp_path / "code" / "mlflow" / "pyfunc.py").write_text(model)
     texts = {"a.csv": "x,y\n1,2\n3,4\n", "b.json": "{}", "c.csv": '"', "d.csv": "x\n5\n"}
     result = drive(texts, entry_script=str(MLFLOW_SCRIPT), max_retries=0, python=default_interpreter())
