@@ -26,7 +26,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     (
         "jobs",
         "reuse of steps (`is_deterministic`, `force_rerun`)",
-        "data counts by asset id and URI, not by what the blobs hold; a reused step registers no asset anew",
+        "data counts by asset id and URI, not by what the blobs hold",
     ),
     (
         "jobs",

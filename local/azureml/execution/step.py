@@ -28,6 +28,8 @@ from local.processes import tail
 
 _TAIL_LINES = 20
 _GRACE_SECONDS = 5.0
+_KEPT = ("outputs", "logs")
+"""Folders below a command's working folder: Azure makes them, and keeps with the run what a command leaves there."""
 
 
 @dataclass
@@ -140,8 +142,10 @@ class StepRun:
         """The step's working folder, with its code when it has any."""
         code = self.folder / "code"
         if uri:
-            return self.shop.materials.code(uri, code)
-        code.mkdir()
+            self.shop.materials.code(uri, code)
+        for kept in _KEPT:
+            if not (code / kept).exists():
+                (code / kept).mkdir(parents=True)
         return code
 
     def _environment(self, python: Path) -> dict[str, str]:
@@ -251,7 +255,9 @@ class StepRun:
             self._settle(status)
 
     def _settle(self, status: str) -> None:
-        self._store_log()
+        for kept in _KEPT:
+            self._keep(self.folder / "code" / kept, kept)
+        self._keep(self.log, log_name(self.run))
         end_tracking(self.shop.tracking, self.tracked, status)
 
     @property
@@ -259,14 +265,15 @@ class StepRun:
         """A command job is its own step."""
         return bool(self.run["runId"] == self.run["rootRunId"])
 
-    def _store_log(self) -> None:
+    def _keep(self, source: Path, name: str) -> None:
+        """A file or a folder among the files of the run itself."""
         storage = self.shop.emulator.storage
-        if self.log.exists():
-            target = storage.resolve(artifact_uri(self.run["runId"], log_name(self.run)))
+        if source.exists():
+            target = storage.resolve(artifact_uri(self.run["runId"], name))
             try:
-                storage.upload_folder(self.log, target.container, target.path)
+                storage.upload_folder(source, target.container, target.path)
             except (StorageError, OSError) as error:  # what the step came to stays
-                self._note(f"this log could not be stored: {error}")
+                self._note(f"{name} could not be stored: {error}")
 
     def _note(self, text: str) -> None:
         """A line of the emulator itself in the step's log."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from local.azureml.emulator import Emulator
+from local.azureml.mlflow import MlflowServer
 from tests.local.azureml.pipelines import component, submit, unique, until_ended
 
 if TYPE_CHECKING:
@@ -240,3 +241,21 @@ def test_a_file_that_a_job_puts_out_is_downloaded_by_its_name(client: MLClient, 
     client.jobs.download(name, download_path=tmp_path, output_name="report")
     assert (tmp_path / "named-outputs/report/report").read_text() == "one\n"
     assert emulator.storage.read(*emulator.storage.resolve(f"azureml://jobs/{name}/outputs/report")) == b"one\n"
+
+
+def test_what_a_command_leaves_in_outputs_and_logs_is_kept_with_its_run_even_when_it_fails(
+    client: MLClient, tmp_path: Path, emulator: Emulator, mlflow_server: MlflowServer
+) -> None:
+    from azure.ai.ml import Input
+
+    assert mlflow_server.url  # asked whether the run logged the file
+    line = "echo hello > ./outputs/hello.txt && mkdir logs/deep && echo line > ./logs/deep/own.log && exit 3"
+    name = submit(client, job_of(line)).name
+    assert until_ended(client, name).status == "Failed"
+    client.jobs.download(name, download_path=tmp_path)
+    kept = {file.relative_to(tmp_path / "artifacts").as_posix() for file in tmp_path.rglob("*") if file.is_file()}
+    assert kept == {"outputs/hello.txt", "logs/deep/own.log", "user_logs/std_log.txt"}
+    left = {"left": Input(type="uri_file", path=f"azureml://jobs/{name}/outputs/artifacts/paths/outputs/hello.txt")}
+    reads = submit(client, job_of("cat ${{inputs.left}}", inputs=left)).name
+    assert until_ended(client, reads).status == "Completed", log_of(emulator, reads)
+    assert log_of(emulator, reads).endswith("hello\n")
