@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from local.azureml import arm, lookup
 from local.azureml.assets import AssetKind, Assets, Properties, refuse_path_change, require
+from local.azureml.batch import DEPLOYMENTS as BATCH_DEPLOYMENTS
 from local.azureml.call import Answer, Call, Route
 from local.azureml.errors import bad_request, conflict
 from local.azureml.execution.runs import KIND as RUNS
@@ -14,7 +15,7 @@ from local.azureml.mlflow.artifacts import is_copy
 from local.azureml.mlflow.mlmodel import flavors_of
 from local.azureml.names import DOTTED
 from local.azureml.serving.records import DEPLOYMENTS
-from local.azureml.storage import JOB_OUTPUT, is_run_artifact
+from local.azureml.storage import JOB_OUTPUT, run_files
 from local.azureml.store import Body, Record
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Models(Assets):
         uri = properties["modelUri"]
         if before is not None and uri == before["modelUri"]:
             return properties
-        if is_run_artifact(uri):
+        if run_files(uri) is not None:
             properties = self._of_run(properties, before)
         elif match := JOB_OUTPUT.fullmatch(uri):
             properties = self._of_output(properties, match["job"])
@@ -149,8 +150,9 @@ class Models(Assets):
         self._emulator.events.publish(EVENT, f"models/{name}:{version}", data)
 
     def _refuse_deployed(self, name: str, version: str | None) -> None:
-        for record in self._store.records(DEPLOYMENTS):
-            reference = record.body["properties"].get("model")
+        for record in (*self._store.records(DEPLOYMENTS), *self._store.records(BATCH_DEPLOYMENTS)):
+            model = record.body["properties"].get("model")
+            reference = model.get("assetId") if isinstance(model, dict) else model  # a batch deployment has an object there
             if reference and lookup.names_one_of(self._emulator, self._place, "models", str(reference), name, version):
                 raise conflict(f"Model {name}:{version or '*'} is deployed ({record.name}/{record.version}): delete that first.")
 

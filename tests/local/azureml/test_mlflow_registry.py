@@ -287,8 +287,11 @@ def test_a_version_that_a_deployment_serves_is_not_deleted(lab: Lab) -> None:
     place = {"modelUri": "azureml://datastores/workspaceblobstore/paths/none/"}
     lab.emulator.store.put("models.containers", "served", "", {"properties": {}})
     lab.emulator.store.put("models", "served", "1", {"properties": place})
-    lab.emulator.store.put("onlineDeployments", "e", "blue", {"properties": {"model": lab.id("models", "served")}})
-    assert api.refused("DELETE", "model-versions/delete", name="served", version="1") == (409, "RESOURCE_CONFLICT")
-    lab.emulator.store.delete("onlineDeployments", "e", "blue")
+    identity = lab.id("models", "served")
+    deployments = {"onlineDeployments": identity, "batchDeployments": {"referenceType": "Id", "assetId": identity}}
+    for kind, model in deployments.items():
+        lab.emulator.store.put(kind, "e", "blue", {"properties": {"model": model}})
+        assert api.refused("DELETE", "model-versions/delete", name="served", version="1") == (409, "RESOURCE_CONFLICT")
+        lab.emulator.store.delete(kind, "e", "blue")
     api.delete("model-versions/delete", name="served", version="1")
     api.http.close()
