@@ -30,7 +30,10 @@ DATASTORE_KIND = "datastores"
 _WORKSPACE = r"(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
 _DATASTORE_URI = re.compile(rf"azureml://{_WORKSPACE}datastores/(?P<name>[^/]+)/paths/(?P<path>.*)")
 JOB_OUTPUT = re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths)?/?(?P<path>.*)")
-_RUN_ARTIFACT = re.compile(rf"runs:/+[^/]+/.+|azureml://{_WORKSPACE}jobs/[^/]+/outputs/artifacts/(?:paths/)?.+")
+_RUN_ARTIFACTS = (
+    re.compile(r"runs:/+(?P<run>[^/]+)/(?P<path>.+)"),
+    re.compile(rf"azureml://{_WORKSPACE}jobs/(?P<run>[^/]+)/outputs/artifacts/(?:paths/)?(?P<path>.+)"),
+)
 _PIECE = 4 * 1024 * 1024
 _ASSET_URI_FIELD = {"data": "dataUri", "models": "modelUri"}
 
@@ -45,9 +48,17 @@ class Location(NamedTuple):
     path: str
 
 
-def is_run_artifact(uri: str) -> bool:
-    """True for a URI that names files of a run: `runs:/<run>/<path>`, `azureml://jobs/<job>/outputs/artifacts/paths/<path>`."""
-    return bool(_RUN_ARTIFACT.fullmatch(uri))
+class RunFiles(NamedTuple):
+    """Files of a run, by Azure's or MLflow's name of it; `path` decoded."""
+
+    run: str
+    path: str
+
+
+def run_files(uri: str) -> RunFiles | None:
+    """What `runs:/<run>/<path>` or `azureml://jobs/<job>/outputs/artifacts/paths/<path>` names; None for any other URI."""
+    match = next((found for form in _RUN_ARTIFACTS if (found := form.fullmatch(uri))), None)
+    return RunFiles(match["run"], unquote(match["path"])) if match else None
 
 
 class EmulatorStorage:
@@ -133,7 +144,7 @@ class EmulatorStorage:
         """
         if match := _DATASTORE_URI.fullmatch(uri):
             return Location(self.datastore_container(match["name"]), _clean(unquote(match["path"])))
-        if is_run_artifact(uri):
+        if run_files(uri) is not None:
             artifacts = self._emulator.artifacts
             return artifacts.bring(artifacts.find(uri))
         if match := JOB_OUTPUT.fullmatch(uri):

@@ -22,7 +22,7 @@ from azure.core.exceptions import AzureError as StorageError
 from local.azureml.errors import AzureError, bad_request, not_found
 from local.azureml.execution.runs import KIND as RUNS
 from local.azureml.mlflow.rest import MlflowRest, TrackedRuns
-from local.azureml.storage import DATASTORES, Location
+from local.azureml.storage import DATASTORES, Location, run_files
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
@@ -32,11 +32,6 @@ COPIES = "artifacts.copies"
 """Store kind: the place of a run's files (container and path) -> `content`, the hash of what was copied there first."""
 AZURE_RUN = "azureml.runId"
 """The tag of an MLflow run that has Azure's name of it."""
-_RUNS_URI = re.compile(r"runs:/+(?P<run>[^/]+)/(?P<path>.+)")
-_JOB_ARTIFACT = re.compile(
-    r"azureml://(?:subscriptions/[^/]+/resource[gG]roups/[^/]+/(?:providers/[^/]+/)?workspaces/[^/]+/)?"
-    r"jobs/(?P<run>[^/]+)/outputs/artifacts/(?:paths/)?(?P<path>.+)"
-)
 _LOGGED_MODEL = re.compile(r"models:/+(?P<id>m-[0-9a-zA-Z-]+)")
 _ARTIFACTS = "mlflow-artifacts"
 _APART = re.compile(r"content-[0-9a-f]{16}")
@@ -102,10 +97,10 @@ class RunArtifacts:
         """What `runs:/...`, a job's `outputs/artifacts`, or MLflow's `models:/m-...` names; 404 when there is nothing."""
         if match := _LOGGED_MODEL.fullmatch(uri):
             return self._logged_model(match["id"])
-        match = _RUNS_URI.fullmatch(uri) or _JOB_ARTIFACT.fullmatch(uri)
-        if match is None:
+        named = run_files(uri)
+        if named is None:
             raise bad_request(f"'{uri}' names no files of a run.")
-        return self._of_run(match["run"], _checked_path(unquote(match["path"])))
+        return self._of_run(named.run, _checked_path(named.path))
 
     def find_source(self, source: str, run_id: str | None) -> RunArtifact:
         """As `find`, for MLflow's own `mlflow-artifacts:/...` too, which must lie within the artifacts of run `run_id`."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from local.azureml.mlflow.parameters import NO_STAGE
+from local.azureml.storage import JOB_OUTPUT
 from local.azureml.store import Record
 
 Json = dict[str, Any]
-
-_JOB_OUTPUT = re.compile(r"azureml://(?:.+/)?jobs/(?P<job>[^/]+)/outputs/.*")
 
 
 def registered_model(record: Record, versions: Sequence[Record], aliases: Mapping[str, str]) -> Json:
@@ -64,7 +62,7 @@ def source_of(record: Record) -> str:
 def job_of(record: Record) -> str | None:
     """The job or step that made the version, as far as the workspace knows."""
     properties = record.body["properties"]
-    match = _JOB_OUTPUT.fullmatch(str(properties["modelUri"]))
+    match = JOB_OUTPUT.fullmatch(str(properties["modelUri"]))
     return properties.get("jobName") or (match["job"] if match else None)
 
 

@@ -15,7 +15,7 @@ from local.azureml.mlflow.files import model_artifact_uri
 from local.azureml.mlflow.parameters import NO_STAGE, Parameters
 from local.azureml.models import ALIASES, MLFLOW_MODEL, Models
 from local.azureml.queries import Query
-from local.azureml.storage import is_run_artifact
+from local.azureml.storage import run_files
 from local.azureml.store import Body, MissingDocumentError, Record
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Registry:
                 f"The source '{source}' is not reachable for the workspace: log the model to a run, or register its folder with "
                 "azure-ai-ml (models.create_or_update)."
             )
-        if source.startswith("azureml:") and not is_run_artifact(source):
+        if source.startswith("azureml:") and run_files(source) is None:
             return {"modelUri": source, "properties": {"mlflow.modelSourceUri": source}}
         artifacts = self._emulator.artifacts
         found = artifacts.find_source(source, run_id or None)
