@@ -35,6 +35,11 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "jobs",
+        "inputs at http(s) and wasb(s) addresses outside of the workspace",
+        "single files that need no credentials; folders: 501",
+    ),
+    (
+        "jobs",
         "named outputs that register assets, custom output paths with `${{name}}`",
         "of all named outputs of a step none is registered when one cannot be",
     ),

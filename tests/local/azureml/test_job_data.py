@@ -210,7 +210,8 @@ def test_a_file_on_the_web_is_read_by_jobs_and_by_data_assets_and_a_folder_there
     from azure.ai.ml.entities import Data
     from azure.core.exceptions import HttpResponseError
 
-    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "datasets").mkdir(parents=True)
+    (tmp_path / "web" / "datasets" / "iris.csv").write_text(", and a blob")
     (tmp_path / "web" / "ti tanic.csv").write_text("from the web")
     asset = unique("web")
     with serving(tmp_path / "web") as url:
@@ -218,12 +219,22 @@ def test_a_file_on_the_web_is_read_by_jobs_and_by_data_assets_and_a_folder_there
         given = {
             "web": Input(type="uri_file", path=f"{url}/ti%20tanic.csv"),
             "asset": Input(type="uri_file", path=f"azureml:{asset}:1"),
+            "blob": Input(type="uri_file", path=f"wasb://datasets@{url.removeprefix('http://')}/iris.csv"),
             "direct": Input(type="uri_file", path=f"{url}/ti%20tanic.csv", mode="direct"),
         }
-        lines = ["basename ${{inputs.web}}", "cat ${{inputs.web}} ${{inputs.asset}}", "echo", "echo ${{inputs.direct}}"]
+        lines = [
+            "basename ${{inputs.web}}",
+            "cat ${{inputs.web}} ${{inputs.asset}} ${{inputs.blob}}",
+            "echo",
+            "echo ${{inputs.direct}}",
+        ]
         name = submit(client, job_of("; ".join(lines), inputs=given)).name
         assert until_ended(client, name).status == "Completed", log_of(emulator, name)
-        assert log_of(emulator, name).splitlines()[-3:] == ["ti tanic.csv", "from the web" * 2, f"{url}/ti%20tanic.csv"]
+        assert log_of(emulator, name).splitlines()[-3:] == [
+            "ti tanic.csv",
+            "from the webfrom the web, and a blob",
+            f"{url}/ti%20tanic.csv",
+        ]
 
         absent = {"web": Input(type="uri_file", path=f"{url}/absent.csv")}
         name = submit(client, job_of("cat ${{inputs.web}}", inputs=absent)).name
