@@ -123,3 +123,10 @@ def test_a_job_that_an_earlier_life_left_running_is_failed_at_the_next_start(
     assert lab.runner.runs.get(step)["status"] == "Failed"
     assert lab.topic.of_run(job, last="Failed")[-1]["data"]["runStatus"] == "Failed"
     lab.close()
+
+
+def test_the_last_words_of_a_step_that_wrote_a_huge_line_are_cut(lab: Lab) -> None:
+    loud = lab.component("loud", "import sys; sys.stdout.write('y' * 3_000_000 + 'the end'); sys.exit(1)")
+    message = lab.run(unique("loud"), lab.pipeline({"s": node(loud)}))["error"]["error"]["message"]
+    assert message.endswith("yythe end")
+    assert len(message) < 100_000, "it is stored with the run, and answered whenever the run is read"

@@ -92,3 +92,9 @@ def test_a_bad_job_name_is_refused(lab: Lab, name: str) -> None:
         lab.put(name, lab.pipeline({}))
     with pytest.raises(AzureError, match="not a valid job name"):  # as an invocation of a batch endpoint chooses it
         jobs.Jobs(lab.emulator).submit_new(name, lab.pipeline({}))
+
+
+@pytest.mark.parametrize("timeout", ["PT0S", "P101D", f"P{'9' * 30}D", "soon", "-PT1S"])
+def test_a_limit_that_no_step_could_keep_to_is_refused(lab: Lab, timeout: str) -> None:
+    limited = node(writer(lab), {"text": "x"}, limits={"timeout": timeout})
+    assert f"'{timeout}'" in refused(lab, lab.pipeline({"s": limited}))
