@@ -1,4 +1,4 @@
-"""Entry script for MLflow models that come without one: a line `row,prediction,file` per row of every CSV or Parquet file.
+"""Entry script for MLflow models that come without one: a line `row,prediction,file` per row of a CSV or Parquet file, or image.
 
 The columns, that other types of files fail, and that a CSV file is read with the types of the model's signature are Azure ML's
 (its manual on MLflow models in batch deployments): what cannot be read as the signature's type fails.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _state: dict[str, Any] = {}
+_IMAGES = ("png", "jpg", "jpeg", "tiff", "bmp", "gif")
 _TYPES = {
     "boolean": "bool",
     "integer": "int32",
@@ -32,7 +33,8 @@ def init() -> None:
     if described is None:
         raise FileNotFoundError("The model has no file MLmodel: it is no MLflow model.")
     _state["model"] = pyfunc.load_model(str(described.parent))
-    _state["columns"] = _signed(_state["model"].metadata.get_input_schema())
+    schema = _state["model"].metadata.get_input_schema()
+    _state["columns"], _state["tensor"] = _signed(schema), schema.inputs[0] if schema and schema.is_tensor_spec() else None
 
 
 def run(mini_batch: list[str]) -> list[str]:
@@ -49,6 +51,8 @@ def run(mini_batch: list[str]) -> list[str]:
 
 def _read(file: Path) -> Any:
     kind = file.suffix.lower().removeprefix(".")
+    if kind in _IMAGES:
+        return _read_image(file)
     if kind not in ("csv", "parquet", "pqt"):
         raise ValueError(f"File type '{kind}' is not supported.")
     pandas = importlib.import_module("pandas")
@@ -68,6 +72,15 @@ def _read_csv(pandas: Any, file: Path) -> Any:
     types = {name: _TYPES[kind] for name, kind in signed.items() if name in there and kind in _TYPES}
     times = [name for name, kind in signed.items() if name in there and kind == "datetime"]
     return pandas.read_csv(file, dtype=types, parse_dates=times or False)
+
+
+def _read_image(file: Path) -> Any:
+    """Its pixels, in the type and shape of the signature's tensor; without one, bytes in the image's own shape."""
+    numpy, images = importlib.import_module("numpy"), importlib.import_module("PIL.Image")
+    with images.open(file) as image:
+        pixels = numpy.asarray(image)
+    tensor = _state["tensor"]
+    return pixels if tensor is None else pixels.astype(tensor.type).reshape(tensor.shape)
 
 
 def _columns(predictions: Any) -> list[list[Any]]:
