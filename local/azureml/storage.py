@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
 DEFAULT_DATASTORE = "workspaceblobstore"
-DATASTORES = {DEFAULT_DATASTORE: "azureml-blobstore", "workspaceartifactstore": "azureml"}
+ARTIFACT_STORE = "workspaceartifactstore"
+DATASTORES = {DEFAULT_DATASTORE: "azureml-blobstore", ARTIFACT_STORE: "azureml"}
 """Datastore name -> container. Azure's own default containers carry a workspace guid; these do not."""
 DATASTORE_KIND = "datastores"
 """Store kind: datastores that were made, in lower case -> `properties.containerName` and `fits` (the account key does)."""
@@ -46,6 +47,11 @@ class Location(NamedTuple):
 
     container: str
     path: str
+
+
+def artifact_place(run: str, path: str) -> Location:
+    """Where Azure ML keeps the files of a run."""
+    return Location(DATASTORES[ARTIFACT_STORE], f"ExperimentRun/dcid.{run}/{path}")
 
 
 class RunFiles(NamedTuple):

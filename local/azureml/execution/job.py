@@ -17,7 +17,8 @@ from local.azureml.execution.reuse import Reuse, ReusedStep, fingerprint
 from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
 from local.azureml.execution.step import StepRun
 from local.azureml.execution.tracking import JobTracking
-from local.azureml.execution.workshop import Workshop, artifact_uri, end_tracking
+from local.azureml.execution.workshop import Workshop, end_tracking
+from local.azureml.storage import artifact_place
 
 
 class JobRun:
@@ -218,9 +219,7 @@ class JobRun:
         self._shop.runs.set_status(run_id, status, **({"error": failure(error)} if error else {}))
 
     def _store_log(self, run_id: str) -> None:
-        storage = self._shop.emulator.storage
-        target = storage.resolve(artifact_uri(run_id, PIPELINE_LOG))
-        storage.upload_folder(self.log, target.container, target.path)
+        self._shop.emulator.storage.upload_folder(self.log, *artifact_place(run_id, PIPELINE_LOG))
 
     def _places(self, outputs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
         """Where a pipeline's outputs are, of the steps that were started."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from local.azureml.execution.plan import Nested
 from local.azureml.execution.runs import PIPELINE_LOG, Run, failure
-from local.azureml.execution.workshop import Workshop, artifact_uri
+from local.azureml.execution.workshop import Workshop
+from local.azureml.storage import artifact_place
 
 
 def nested_folder(job_folder: Path, path: str) -> Path:
@@ -50,9 +51,7 @@ class NestedRuns:
 
     def store_log(self, path: str) -> None:
         """The pipeline's log to where Azure keeps it."""
-        storage = self._shop.emulator.storage
-        target = storage.resolve(artifact_uri(self.run_id(path), PIPELINE_LOG))
-        storage.upload_folder(self._log(path), target.container, target.path)
+        self._shop.emulator.storage.upload_folder(self._log(path), *artifact_place(self.run_id(path), PIPELINE_LOG))
 
     def _above(self, step: str) -> list[str]:
         """The nested pipelines that hold a step, outer ones first."""

@@ -23,7 +23,8 @@ from local.azureml.execution.registration import NamedOutput, register
 from local.azureml.execution.runs import Run, failure, log_name
 from local.azureml.execution.tracking import TrackingError
 from local.azureml.execution.warmed_parent import Launch, LaunchFailedError, Running
-from local.azureml.execution.workshop import Tracked, Workshop, artifact_uri, end_tracking
+from local.azureml.execution.workshop import Tracked, Workshop, end_tracking
+from local.azureml.storage import artifact_place
 from local.processes import tail
 
 _TAIL_LINES = 20
@@ -267,11 +268,9 @@ class StepRun:
 
     def _keep(self, source: Path, name: str) -> None:
         """A file or a folder among the files of the run itself."""
-        storage = self.shop.emulator.storage
         if source.exists():
-            target = storage.resolve(artifact_uri(self.run["runId"], name))
             try:
-                storage.upload_folder(source, target.container, target.path)
+                self.shop.emulator.storage.upload_folder(source, *artifact_place(self.run["runId"], name))
             except (StorageError, OSError) as error:  # what the step came to stays
                 self._note(f"{name} could not be stored: {error}")
 

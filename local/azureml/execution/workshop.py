@@ -1,4 +1,4 @@
-"""What all steps use, and where the traces of their runs go: the files of a run itself, its MLflow run."""
+"""What all steps use, and the end of what they leave in MLflow."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ class Workshop:
     materials: Materials
     processes: Processes
     tracking: Tracking
-
-
-def artifact_uri(run_id: str, path: str) -> str:
-    """Where Azure ML keeps the files of a run itself."""
-    return f"azureml://datastores/workspaceartifactstore/paths/ExperimentRun/dcid.{run_id}/{path}"
 
 
 def end_tracking(tracking: Tracking, tracked: Future[Tracked], status: str) -> None:

@@ -22,12 +22,11 @@ from azure.core.exceptions import AzureError as StorageError
 from local.azureml.errors import AzureError, bad_request, not_found
 from local.azureml.execution.runs import KIND as RUNS
 from local.azureml.mlflow.rest import MlflowRest, TrackedRuns
-from local.azureml.storage import DATASTORES, Location, run_files
+from local.azureml.storage import Location, artifact_place, run_files
 
 if TYPE_CHECKING:
     from local.azureml.emulator import Emulator
 
-STORE = "workspaceartifactstore"
 COPIES = "artifacts.copies"
 """Store kind: the place of a run's files (container and path) -> `content`, the hash of what was copied there first."""
 AZURE_RUN = "azureml.runId"
@@ -135,7 +134,7 @@ class RunArtifacts:
     def _of_run(self, name: str, path: str) -> RunArtifact:
         run = self.run(name)
         azure_run = run.name if run else name
-        place, job = Location(DATASTORES[STORE], f"ExperimentRun/dcid.{azure_run}/{path}"), self._job(azure_run)
+        place, job = artifact_place(azure_run, path), self._job(azure_run)
         if run is not None:
             source = f"{self._served(run.artifact_uri)}/{path}"
             if self._files(source):
@@ -167,11 +166,11 @@ class RunArtifacts:
         run = self.run(info["source_run_id"]) if info.get("source_run_id") else None
         owner = run.name if run else model_id
         # Under the model's own name, by which a scoring script finds the folder.
-        place = f"ExperimentRun/dcid.{owner}/models/{model_id}/{_checked_path(info['name'])}"
+        place = artifact_place(owner, f"models/{model_id}/{_checked_path(info['name'])}")
         source = self._served(info["artifact_uri"])
         if not self._files(source):
             raise not_found(f"The logged model '{model_id}' has no files.")
-        return RunArtifact(source, Location(DATASTORES[STORE], place), self._job(owner), run.id if run else None, model_id)
+        return RunArtifact(source, place, self._job(owner), run.id if run else None, model_id)
 
     def _job(self, run: str) -> str | None:
         return run if self._store.record(RUNS, run) else None
