@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import yaml
 from azure.ai.ml import Input, MLClient, Output, load_component
-from azure.ai.ml.constants import AssetTypes
 from azure.ai.ml.entities import (
     BatchEndpoint,
     BatchRetrySettings,
-    CodeConfiguration,
     Environment,
-    Model,
-    ModelBatchDeployment,
-    ModelBatchDeploymentSettings,
     PipelineComponentBatchDeployment,
 )
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from local.azureml.emulator import Emulator
+from tests.local.azureml.batch_lab import Batch
 from tests.local.azureml.pipelines import component, unique, until_ended
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from azure.ai.ml.entities import BatchJob
+    pass
 
 pytestmark = pytest.mark.train_environment
 
 ENDPOINT = "sdk-batch"
-SCORE = """
-import csv, os
-from pathlib import Path
-def init():
-    global slope
-    [model] = Path(os.environ["AZUREML_MODEL_DIR"]).rglob("slope.txt")
-    slope = float(model.read_text())
-    Path(os.environ["AZUREML_BI_OUTPUT_PATH"], f"own-{os.getpid()}.txt").write_text(os.environ["TAG"])
-def run(mini_batch):
-    rows = []
-    for file in mini_batch:
-        with open(file) as text:
-            rows += [f"{row['x']} {slope * int(row['x'])} {Path(file).name}" for row in csv.DictReader(text)]
-    return rows
-"""
-PYFUNC = """
-import mlflow
-class Twice(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        assert str(model_input["code"].dtype) != "int64"
-        return model_input["x"] * 2
-mlflow.models.set_model(Twice())
-"""
-BRIGHTNESS = """
-import mlflow
-class Brightness(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        assert (model_input.dtype.name, model_input.shape) == ("float32", (1, 1, 1, 3))
-        return model_input.mean(axis=(1, 2, 3))
-mlflow.models.set_model(Brightness())
-"""
 SHOUT = """
 import pathlib, sys
 (pathlib.Path(sys.argv[2]) / "out.txt").write_text(pathlib.Path(sys.argv[1]).read_text().upper() * int(sys.argv[3]))
@@ -89,54 +50,9 @@ SHOUTING = {
 }
 
 
-@dataclass
-class Batch:
-    """Endpoint `sdk-batch`; its deployments are made by the tests."""
-
-    client: MLClient
-    folder: Path
-
-    def deploy(self, name: str, **asked: Any) -> ModelBatchDeployment:
-        """A deployment of the model `slope`, whose value is 3, with a scoring script."""
-        model, code = self.folder / "slope", self.folder / "code"
-        for folder in (model, code):
-            folder.mkdir(exist_ok=True)
-        (model / "slope.txt").write_text("3")
-        (code / "score.py").write_text(SCORE)
-        settings = {"mini_batch_size": 1, "max_concurrency_per_instance": 2, "environment_variables": {"TAG": name}, **asked}
-        return self.client.batch_deployments.begin_create_or_update(
-            ModelBatchDeployment(
-                name=name,
-                endpoint_name=ENDPOINT,
-                model=Model(name="slope", path=str(model), type=AssetTypes.CUSTOM_MODEL, version="1"),
-                environment=Environment(name="batch-plain", version="1", image="python:3.11"),
-                code_configuration=CodeConfiguration(code=str(code), scoring_script="score.py"),
-                compute="cpu-cluster",
-                settings=ModelBatchDeploymentSettings(**settings),
-            )
-        ).result()
-
-    def data(self, **texts: str) -> str:
-        folder = self.folder / unique("data")
-        folder.mkdir()
-        for name, text in texts.items():
-            (folder / name.replace("_", ".")).write_text(text)
-        return str(folder)
-
-    def invoke(self, deployment: str | None = None, **asked: Any) -> BatchJob:
-        return self.client.batch_endpoints.invoke(ENDPOINT, deployment_name=deployment, **asked)
-
-    def failure(self, name: str) -> str:
-        """The message with which a job failed."""
-        assert until_ended(self.client, name).status == "Failed"
-        with pytest.raises(Exception, match="Exception") as failed:
-            self.client.jobs.stream(name)
-        return str(failed.value)
-
-
 @pytest.fixture(scope="module")
 def batch(ml_client: MLClient, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batch]:
-    made = Batch(ml_client, tmp_path_factory.mktemp("batch"))
+    made = Batch(ml_client, tmp_path_factory.mktemp("batch"), ENDPOINT)
     endpoint = ml_client.batch_endpoints.begin_create_or_update(BatchEndpoint(name=ENDPOINT, tags={"team": "risk"})).result()
     assert (endpoint.provisioning_state, endpoint.auth_mode) == ("Succeeded", "aad_token")
     assert endpoint.scoring_uri == f"{emulator.base_url}/batch/{ENDPOINT}/jobs"
@@ -187,60 +103,6 @@ def test_deployments_are_read_back_and_the_default_one_is_kept(batch: Batch) -> 
     client.batch_deployments.begin_delete("other", ENDPOINT).result()
     with pytest.raises(ResourceNotFoundError, match="'other' was not found"):
         client.batch_deployments.get("other", ENDPOINT)
-
-
-def test_an_mlflow_model_needs_no_script_and_its_rows_say_where_they_are_from(batch: Batch) -> None:
-    client, folder = batch.client, batch.folder / "twice"
-    folder.mkdir()
-    (folder / "model.py").write_text(PYFUNC)
-    flavors = {"python_function": {"loader_module": "mlflow.pyfunc.model", "model_code_path": "model.py", "config": None}}
-    signature = {"inputs": json.dumps([{"name": "x", "type": "double"}, {"name": "code", "type": "string"}])}
-    described = {"flavors": flavors, "mlflow_version": "3.0.0", "signature": signature}
-    (folder / "MLmodel").write_text(yaml.safe_dump(described))
-    client.batch_deployments.begin_create_or_update(
-        ModelBatchDeployment(
-            name="mlflow", endpoint_name=ENDPOINT, compute="cpu-cluster",
-            model=Model(name="twice", path=str(folder), type=AssetTypes.MLFLOW_MODEL, version="1"),
-            settings=ModelBatchDeploymentSettings(
-                mini_batch_size=2, error_threshold=0, retry_settings=BatchRetrySettings(max_retries=0, timeout=60)
-            ),
-        )
-    ).result()  # fmt: skip
-    # Whole numbers where the signature has doubles and strings: a CSV file is read as the signature says.
-    data = batch.data(a_csv="x,code\n1,007\n2,008\n", b_csv="x,code\n5,009\n")
-    job = batch.invoke("mlflow", inputs={"houses": Input(type="uri_folder", path=data)})
-    wrong = batch.invoke("mlflow", input=Input(type="uri_folder", path=batch.data(c_csv="x,code\nmany,1\n")))
-    assert until_ended(client, job.name).status == "Completed"
-    client.jobs.download(job.name, output_name="score", download_path=batch.folder / "mlflow")
-    with (batch.folder / "mlflow" / "named-outputs" / "score" / "predictions.csv").open() as file:
-        assert list(csv.reader(file)) == [["0", "2.0", "a.csv"], ["1", "4.0", "a.csv"], ["0", "10.0", "b.csv"]]
-    assert "could not convert string to float: 'many'" in batch.failure(wrong.name)
-
-
-def test_an_mlflow_model_of_tensors_is_given_the_pixels_of_images(batch: Batch) -> None:
-    client, folder, pictures = batch.client, batch.folder / "brightness", batch.folder / "pictures"
-    folder.mkdir()
-    pictures.mkdir()
-    (folder / "model.py").write_text(BRIGHTNESS)
-    flavors = {"python_function": {"loader_module": "mlflow.pyfunc.model", "model_code_path": "model.py", "config": None}}
-    tensor = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 1, 1, 3]}}]
-    described = {"flavors": flavors, "mlflow_version": "3.0.0", "signature": {"inputs": json.dumps(tensor)}}
-    (folder / "MLmodel").write_text(yaml.safe_dump(described))
-    for name, shade in (("dark", 1), ("light", 200)):
-        # One pixel, 24 bits: the two headers of a bitmap, its three colours, a byte to fill up.
-        headers = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 58, 0, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0)
-        (pictures / f"{name}.bmp").write_bytes(headers + bytes([shade] * 3 + [0]))
-    client.batch_deployments.begin_create_or_update(
-        ModelBatchDeployment(
-            name="pictures", endpoint_name=ENDPOINT, compute="cpu-cluster",
-            model=Model(name="brightness", path=str(folder), type=AssetTypes.MLFLOW_MODEL, version="1"),
-        )
-    ).result()  # fmt: skip
-    job = batch.invoke("pictures", input=Input(type="uri_folder", path=str(pictures)))
-    assert until_ended(client, job.name).status == "Completed"
-    client.jobs.download(job.name, output_name="score", download_path=batch.folder / "bright")
-    with (batch.folder / "bright" / "named-outputs" / "score" / "predictions.csv").open() as file:
-        assert list(csv.reader(file)) == [["0", "1.0", "dark.bmp"], ["0", "200.0", "light.bmp"]]
 
 
 def test_a_deployment_of_a_pipeline_component_runs_its_steps(batch: Batch) -> None:
