@@ -87,7 +87,7 @@ def build_step(
         name, display_name, Command(command, code_uri, lookup("environments", environment).get("condaFile")),
         inputs=inputs,
         outputs=outputs,
-        environment_variables=_plain(name, environment_variables),
+        environment_variables=plain_variables(name, environment_variables),
         timeout=duration(timeout),
         optional=frozenset(key for key, declaration in declared.items() if is_optional(declaration)),
         warnings=warnings,
@@ -108,7 +108,8 @@ def unmet(step: str, distribution: Any, resources: Mapping[str, Any]) -> tuple[s
     return tuple(warnings)
 
 
-def _plain(step: str, variables: Any) -> dict[str, str]:
+def plain_variables(step: str, variables: Any) -> dict[str, str]:
+    """Environment variables as text; 501 for one that holds an expression which the pipeline could not fill in."""
     if not isinstance(variables, Mapping) or any("${{" in str(value) for value in variables.values()):
         raise not_emulated(
             f"Step '{step}': of expressions in environment_variables the emulator knows values ${{{{parent.inputs.x}}}} only."

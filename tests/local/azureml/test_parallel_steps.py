@@ -177,3 +177,17 @@ def test_parallel_steps_that_cannot_work_are_refused(client: MLClient, tmp_path:
     with pytest.raises(HttpResponseError) as refused:
         submit(client, one(Input(type="uri_folder", path="azureml://datastores/workspaceblobstore/paths/x/")))
     assert why in str(refused.value)
+
+
+def test_a_variable_with_an_expression_that_nobody_fills_in_is_refused(client: MLClient, tmp_path: Path) -> None:
+    from azure.ai.ml import Input, dsl
+    from azure.core.exceptions import HttpResponseError
+
+    whole = parallel(tmp_path, "whole", "def run(batch): return batch", "uri_folder")
+
+    @dsl.pipeline(default_compute="serverless")
+    def one(files):
+        whole(data=files).environment_variables = {"FROM": "${{parent.inputs.files}}"}
+
+    with pytest.raises(HttpResponseError, match="of expressions in environment_variables"):
+        submit(client, one(Input(type="uri_folder", path="azureml://datastores/workspaceblobstore/paths/x/")))

@@ -11,7 +11,7 @@ from typing import Any
 
 from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
-from local.azureml.execution.commands import display_name
+from local.azureml.execution.commands import display_name, plain_variables
 from local.azureml.execution.parallel.plan import Model, Parallel
 from local.azureml.execution.plan import Data, FromStep, Lookup, Output, Step, Value
 from local.azureml.execution.values import duration, is_optional, settle_inputs
@@ -55,12 +55,11 @@ def parallel_node(
     if isinstance(cut, (Data, FromStep)) and cut.mode == "direct":
         # Azure's way to say that a table is read where it lies; here it lies on this disk.
         inputs[work.input_data] = replace(cut, mode="ro_mount")
-    variables = node.get("environment_variables") or {}
     return Step(
         name, display_name(name, node, spec), work,
         inputs=inputs,
         outputs=outputs,
-        environment_variables={key: str(value) for key, value in variables.items() if value is not None},
+        environment_variables=plain_variables(name, node.get("environment_variables") or {}),
         timeout=duration((node.get("limits") or {}).get("timeout")),
         optional=frozenset(key for key, declaration in declared.items() if is_optional(declaration)),
         warnings=_warnings(asked["resources"] or {}),
