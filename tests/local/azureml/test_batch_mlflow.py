@@ -6,7 +6,6 @@ import csv
 import json
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -22,9 +21,6 @@ from azure.ai.ml.entities import (
 
 from tests.local.azureml.batch_lab import Batch
 from tests.local.azureml.pipelines import until_ended
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.train_environment
 
