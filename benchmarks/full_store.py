@@ -80,16 +80,7 @@ def _allocated(call: Callable[[], Answer]) -> int:
 
 def _filled(folder: Path, versions: int, many_jobs: int) -> Emulator:
     """An emulator that is not opened: nothing but its store is used. Every tenth asset is archived, as is every tenth job."""
-    emulator = Emulator(
-        EmulatorSettings(
-            state=folder,
-            port=5443,
-            router_port=5444,
-            blob_url="https://127.0.0.1:10000/devstoreaccount1",
-            mlflow_url="http://127.0.0.1:5050",
-            identity_header="unused",
-        )
-    )
+    emulator = Emulator(EmulatorSettings.on_free_ports(folder, "https://127.0.0.1:10000/devstoreaccount1"))
     store, uri = emulator.store, "azureml://datastores/workspaceblobstore/paths/somewhere/"
     with store.transaction():
         for number in range(versions):

@@ -47,7 +47,7 @@ through the unmodified SDK; `REST` marks what no operation of the SDK reaches by
 def rows() -> dict[str, list[dict[str, str]]]:
     """All of the page: `operations`, `features`, `missing`, `deviations`."""
     with tempfile.TemporaryDirectory(prefix="azureml-coverage-") as folder:
-        emulator = Emulator(_settings(Path(folder)))
+        emulator = Emulator(EmulatorSettings.on_free_ports(Path(folder), "https://127.0.0.1:10000/devstoreaccount1"))
         try:
             used = used_operations()
             found = [_row(route, emulator, used) for route in routes(emulator)]
@@ -87,17 +87,6 @@ def untested(used: Used, emulator: Emulator) -> list[str]:
     """`group.operation` of every route's operation that no test calls."""
     asked = {operation for route in routes(emulator) for operation in operations(route.sdk)}
     return sorted(".".join(operation) for operation in asked if operation not in used)
-
-
-def _settings(folder: Path) -> EmulatorSettings:
-    return EmulatorSettings(
-        state=folder,
-        port=5443,
-        router_port=5444,
-        blob_url="https://127.0.0.1:10000/devstoreaccount1",
-        mlflow_url="http://127.0.0.1:5050",
-        identity_header="unused",
-    )
 
 
 def _row(route: Route, emulator: Emulator, used: Used) -> dict[str, str]:
