@@ -164,7 +164,7 @@ def test_a_schedule_of_nested_pipelines_and_a_sweep_runs_all_of_it(
     def inner() -> None:
         trial(rate=0.5)
 
-    @dsl.pipeline(default_compute="serverless", experiment_name="scheduled")
+    @dsl.pipeline(default_compute="serverless", experiment_name="scheduled", force_rerun=True)
     def outer() -> None:
         inner()
         swept = trial(rate=Choice([0.1, 0.2])).sweep(primary_metric="score", goal="maximize", sampling_algorithm="grid")
