@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -33,7 +33,7 @@ AZURE_RUN = "azureml.runId"
 """The tag of an MLflow run that has Azure's name of it."""
 _LOGGED_MODEL = re.compile(r"models:/+(?P<id>m-[0-9a-zA-Z-]+)")
 _ARTIFACTS = "mlflow-artifacts"
-_APART = re.compile(r"content-[0-9a-f]{16}")
+_APART = re.compile(r"[^/]+/[^/]+\.(?P<content>[0-9a-f]{16})/.+")
 _log = logging.getLogger(__name__)
 
 
@@ -126,10 +126,13 @@ class RunArtifacts:
     def _place_of(self, usual: Location, content: str) -> Location:
         """Azure's place for the files that come first, another one for each other content."""
         key = "/".join(usual)
-        if self._store.record(COPIES, key) is None and self._storage.list(*usual):
-            return _apart(usual, content)  # the files that are there are nobody's copy, or an older emulator's
+        if self._store.record(COPIES, key) is None and (self._in_a_copy(key) or self._storage.list(*usual)):
+            return _apart(usual, content)  # in what another version has, or beside what the run itself has put there
         first = self._store.upsert(COPIES, key, "", lambda old: old or {"content": content})
         return usual if first.body["content"] == content else _apart(usual, content)
+
+    def _in_a_copy(self, key: str) -> bool:
+        return any(self._store.record(COPIES, str(folder)) for folder in PurePosixPath(key).parents)
 
     def _of_run(self, name: str, path: str) -> RunArtifact:
         run = self.run(name)
@@ -220,16 +223,14 @@ class RunArtifacts:
 
 def is_copy(place: Location, found: RunArtifact) -> bool:
     """True when `bring` may have answered `place` for these files of the run, now or earlier."""
-    usual = found.place
-    folder, _, name = usual.path.rpartition("/")
-    apart = re.fullmatch(rf"{re.escape(folder)}/{_APART.pattern}/{re.escape(name)}", place.path)
-    return place == usual or (place.container == usual.container and apart is not None)
+    usual, match = found.place, _APART.fullmatch(place.path)
+    return place == usual or (match is not None and place == _apart(usual, match["content"]))
 
 
 def _apart(usual: Location, content: str) -> Location:
-    # The last name stays: a scoring script finds the model's folder by it.
-    folder, _, name = usual.path.rpartition("/")
-    return Location(usual.container, f"{folder}/content-{content}/{name}")
+    # Outside of the run's own folder, whose parts other versions may have; the path in it stays: scripts know the last name.
+    root, run, path = usual.path.split("/", 2)
+    return Location(usual.container, f"{root}/{run}.{content}/{path}")
 
 
 def _hash(content: Path) -> str:

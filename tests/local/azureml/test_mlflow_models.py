@@ -219,13 +219,18 @@ def test_a_version_keeps_its_files_whatever_its_run_logs_later(
         return str(ml_client.models.create_or_update(model).path)
 
     first, second, third, fourth = (registered(weights) for weights in (b"one", b"two", b"two", b"one"))
+    # Parts of what is registered, one of them new, do not get into it either.
+    httpx.put(f"{url}/mlflow-artifacts/artifacts/0/{run}/artifacts/model/late/file", content=b"late")
+    for part in ("weights.bin", "late/file"):
+        ml_client.models.create_or_update(Model(name=unique("part"), path=f"runs:/{run}/model/{part}"))
     assert first.endswith(f"/ExperimentRun/dcid.{run}/model")
     assert (first, second) == (fourth, third)
     assert second != first
     assert second.endswith("/model")
     for version, weights in (("1", b"one"), ("2", b"two"), ("3", b"two"), ("4", b"one")):
         ml_client.models.download(name, version, download_path=str(tmp_path / version))
-        assert (tmp_path / version / name / "model" / "weights.bin").read_bytes() == weights
+        files = {file.name: file.read_bytes() for file in (tmp_path / version).rglob("*.*") if file.is_file()}
+        assert (files["weights.bin"], len(list((tmp_path / version / name / "model").iterdir()))) == (weights, 2)
     for version, path in (("1", first), ("2", second)):
         again = Model(name=name, version=version, path=f"runs:/{run}/model", type="mlflow_model", tags={"a": "b"})
         changed = ml_client.models.create_or_update(again)
