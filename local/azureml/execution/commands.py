@@ -7,32 +7,21 @@ from typing import Any
 
 from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
-from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
+from local.azureml.execution.plan import Command, Lookup, Node, Output, Step, Value
 from local.azureml.execution.values import duration, is_optional, job_ports, settle_inputs
 
 
-def command_node(
-    name: str,
-    node: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    given: Mapping[str, Value],
-    outputs: Mapping[str, Output],
-    lookup: Lookup,
-) -> Step:
-    """The step of a node of type command; `name` is its path in the job, `spec` its component's specification."""
-    resources = {**(spec.get("resources") or {}), **(node.get("resources") or {})}
+def command_node(node: Node, lookup: Lookup) -> Step:
+    """The step of a node of type command."""
+    body, spec = node.body, node.spec
+    resources = {**(spec.get("resources") or {}), **(body.get("resources") or {})}
     return build_step(
-        name, spec, given, outputs, lookup,
-        display_name=display_name(name, node, spec),
-        environment_variables=node.get("environment_variables") or {},
-        timeout=(node.get("limits") or {}).get("timeout"),
-        warnings=unmet(name, node.get("distribution") or spec.get("distribution"), resources),
+        node.name, spec, node.given, node.outputs, lookup,
+        display_name=node.display_name,
+        environment_variables=body.get("environment_variables") or {},
+        timeout=(body.get("limits") or {}).get("timeout"),
+        warnings=unmet(node.name, body.get("distribution") or spec.get("distribution"), resources),
     )  # fmt: skip
-
-
-def display_name(name: str, node: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
-    """What people read: the node's own, its component's, or the node's name without the path to it."""
-    return str(node.get("display_name") or spec.get("display_name") or name.rpartition(".")[2])
 
 
 def command_step(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:

@@ -9,10 +9,9 @@ from typing import Any
 
 from local.azureml.errors import bad_request, not_emulated, not_supported
 from local.azureml.execution.bindings import EXPRESSION, ParentInput, ParentOutput, StepOutput, fill_literals
-from local.azureml.execution.commands import display_name
 from local.azureml.execution.kinds import JOBS, NODES
 from local.azureml.execution.places import fill_datastore, with_default_place
-from local.azureml.execution.plan import Data, FromStep, Lookup, Nested, Output, Plan, Step, Value
+from local.azureml.execution.plan import Data, FromStep, Lookup, Nested, Node, Output, Plan, Step, Value, display_name
 from local.azureml.execution.reuse import component_digest
 from local.azureml.execution.values import (
     DATA_TYPES,
@@ -114,7 +113,7 @@ class _Pipeline:
                 found += self._below[name].steps(settle_inputs(path, spec.get("inputs") or {}, given), places)
             else:
                 kind = NODES[str(node.get("type", "command"))]
-                step = kind.build(path, self._with_variables(node), spec, given, places, self._lookup)
+                step = kind.build(Node(path, self._with_variables(node), spec, given, places), self._lookup)
                 found.append(replace(step, component=component_digest(spec)))
         return found
 

@@ -10,14 +10,14 @@ from local.azureml.execution.commands import command_node, command_step
 from local.azureml.execution.parallel.nodes import parallel_node
 from local.azureml.execution.parallel.plan import Parallel
 from local.azureml.execution.parallel.run import ParallelRun
-from local.azureml.execution.plan import Command, Lookup, Output, Step, Value, Work
+from local.azureml.execution.plan import Command, Lookup, Node, Step, Work
 from local.azureml.execution.step import StepRun
 from local.azureml.execution.sweep.plan import Sweep
 from local.azureml.execution.sweep.reading import sweep_job, sweep_node, trial_component
 from local.azureml.execution.sweep.run import SweepRun
 
-BuildNode = Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Value], Mapping[str, Output], Lookup], Step]
-"""(name, the node, its component's specification, values given to it, its outputs, lookup) -> the step, or AzureError."""
+BuildNode = Callable[[Node, Lookup], Step]
+"""The step that a node is, or AzureError."""
 BuildJob = Callable[[str, Mapping[str, Any], Lookup], Step]
 """(the job's name, the properties of its REST body, lookup) -> the one step that the job is."""
 

@@ -106,6 +106,23 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A node of a pipeline that is a step: `name` is its path in the job, `spec` its component's specification."""
+
+    name: str
+    body: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    given: Mapping[str, Value]
+    """The values of its inputs."""
+    outputs: Mapping[str, Output]
+
+    @property
+    def display_name(self) -> str:
+        """What people read."""
+        return display_name(self.name, self.body, self.spec)
+
+
+@dataclass(frozen=True)
 class Nested:
     """A node of type pipeline: the steps whose names begin with its own and a dot. `outputs`: name -> (step, output name)."""
 
@@ -133,6 +150,11 @@ class Plan:
             for name, output in step.outputs.items()
             if output.parent_output
         }
+
+
+def display_name(name: str, node: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """What people read: the node's own, its component's, or the node's name without the path to it."""
+    return str(node.get("display_name") or spec.get("display_name") or name.rpartition(".")[2])
 
 
 def is_lost(value: Value, completed: Collection[str]) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 
 from local.azureml.errors import bad_request, not_emulated
 from local.azureml.execution.bindings import BindingError, check_command, referenced_inputs
-from local.azureml.execution.commands import display_name, plain_variables
+from local.azureml.execution.commands import plain_variables
 from local.azureml.execution.parallel.plan import Model, Parallel
-from local.azureml.execution.plan import Data, FromStep, Lookup, Output, Step, Value
+from local.azureml.execution.plan import Data, FromStep, Lookup, Node, Output, Step, Value
 from local.azureml.execution.values import duration, is_optional, settle_inputs
 from local.azureml.names import check_inside
 
@@ -33,20 +33,14 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def parallel_node(
-    name: str,
-    node: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    given: Mapping[str, Value],
-    outputs: Mapping[str, Output],
-    lookup: Lookup,
-) -> Step:
+def parallel_node(node: Node, lookup: Lookup) -> Step:
     """The step of a node of type parallel; the node's own settings stand before its component's."""
-    asked = {field: spec.get(field) if _unset(field, node.get(field)) else node[field] for field in _FIELDS}
+    name, body, spec, outputs = node.name, node.body, node.spec, node.outputs
+    asked = {field: spec.get(field) if _unset(field, body.get(field)) else body[field] for field in _FIELDS}
     if asked["partition_keys"]:
         raise not_emulated(f"Step '{name}': the emulator does not support partition_keys.")
     declared = spec.get("inputs") or {}
-    inputs = settle_inputs(name, declared, given)
+    inputs = settle_inputs(name, declared, node.given)
     work = _work(name, asked, declared, outputs, lookup)
     _check_arguments(name, work.program_arguments, declared, inputs, outputs)
     if work.input_data not in inputs:
@@ -56,11 +50,11 @@ def parallel_node(
         # Azure's way to say that a table is read where it lies; here it lies on this disk.
         inputs[work.input_data] = replace(cut, mode="ro_mount")
     return Step(
-        name, display_name(name, node, spec), work,
+        name, node.display_name, work,
         inputs=inputs,
         outputs=outputs,
-        environment_variables=plain_variables(name, node.get("environment_variables") or {}),
-        timeout=duration((node.get("limits") or {}).get("timeout")),
+        environment_variables=plain_variables(name, body.get("environment_variables") or {}),
+        timeout=duration((body.get("limits") or {}).get("timeout")),
         optional=frozenset(key for key, declaration in declared.items() if is_optional(declaration)),
         warnings=_warnings(asked["resources"] or {}),
     )  # fmt: skip

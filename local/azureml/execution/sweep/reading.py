@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import Any, cast
 
 from local.azureml.errors import bad_request, not_emulated
-from local.azureml.execution.commands import build_step, display_name, unmet
-from local.azureml.execution.plan import Command, Lookup, Output, Step, Value
+from local.azureml.execution.commands import build_step, unmet
+from local.azureml.execution.plan import Command, Lookup, Node, Output, Step, Value
 from local.azureml.execution.sweep.plan import LARGEST_CONCURRENT, LARGEST_TOTAL, Goal, Limits, Sampling, Sweep
 from local.azureml.execution.sweep.search_space import Distribution, read_search_space
 from local.azureml.execution.sweep.sobol import MOST_DIMENSIONS
@@ -47,20 +47,13 @@ def sweep_job(name: str, properties: Mapping[str, Any], lookup: Lookup) -> Step:
     )  # fmt: skip
 
 
-def sweep_node(
-    name: str,
-    node: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    given: Mapping[str, Value],
-    outputs: Mapping[str, Output],
-    lookup: Lookup,
-) -> Step:
-    """The step of a node of type sweep; `spec` is the trial's component."""
-    return _Asked(name, node).step(
-        spec, given, outputs, lookup,
-        shown=display_name(name, node, spec),
-        environment_variables=node.get("environment_variables") or {},
-        resources={**(spec.get("resources") or {}), **(node.get("resources") or {})},
+def sweep_node(node: Node, lookup: Lookup) -> Step:
+    """The step of a node of type sweep, whose component is the trial's."""
+    return _Asked(node.name, node.body).step(
+        node.spec, node.given, node.outputs, lookup,
+        shown=node.display_name,
+        environment_variables=node.body.get("environment_variables") or {},
+        resources={**(node.spec.get("resources") or {}), **(node.body.get("resources") or {})},
     )  # fmt: skip
 
 
