@@ -88,5 +88,5 @@ def test_a_job_runs_without_a_tracking_server_and_its_log_says_so(
     job = unique("untracked")
     run = lab.run(job, lab.pipeline({"s": node(lab.component("plain", "print('done')"))}))
     assert run["status"] == "Completed"
-    assert "no MLflow run: the MLflow server at" in lab.log(job, "s")
+    assert "no MLflow run: The mlflow server at" in lab.log(job, "s")
     lab.close()
