@@ -82,7 +82,7 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     (
         "batch deployments",
         "models (mini_batch_size, output_action, error_threshold, retries), MLflow models, pipeline components",
-        "",
+        "MLflow models without a script: CSV and Parquet files, and images for a model of one tensor",
     ),
     ("schedules", "cron, recurrence, time zones, trigger now", "what was due while it was stopped is not made up for"),
     ("schedules", "monitors", "kept and checked, never run"),

@@ -42,7 +42,8 @@ def model_kind() -> AssetKind:
         refuse_change=_refuse_change,
         name_rule=DOTTED,
         answer_defaults={"flavors": {}, "tags": {}, "properties": {}, "isAnonymous": False, "isArchived": False},
-        differences="a job's output that is not there yet stays the modelUri as sent; flavors are those that are there at "
+        differences="an output that a job has not made, or of a job that is unknown, stays the modelUri as sent (Azure: 400, by "
+        "reports); flavors are those that are there at "
         "registration; files of runs are copied then, from the mlflow server, and never change afterwards",
     )
 
