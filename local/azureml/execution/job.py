@@ -183,6 +183,9 @@ class JobRun:
         if status == "Completed" and (key := self._keys[name]):
             self._reuse.remember(key, self._steps[name])
         self._loose.append(self._afterwards.submit(self._steps[name].settle, status))
+        if any(step == name for step, _ in self._plan.outputs().values()):
+            # Not at the job's end only: a later step may register what this one made, or was spared by reuse, as the job's.
+            self._shop.runs.change(self._root["runId"], {"outputs": self._places(self._plan.outputs())})
         if status == "Failed" or (status == "Canceled" and not self._canceled.is_set()):
             self._fell.append(name)
             self._note(self._error_of(name))

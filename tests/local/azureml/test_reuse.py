@@ -16,6 +16,7 @@ from local.certificates import Certificates
 from local.storage.azurite import Azurite
 from tests.local.azureml.job_lab import Lab, node
 from tests.local.azureml.pipelines import component, submit, until_ended
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -105,6 +106,25 @@ def test_outputs_that_are_gone_from_storage_are_made_again(lab: Lab) -> None:
     assert "azureml.isreused" not in third["properties"]
     lab.run("fourth", job)
     assert lab.steps("fourth")["make"]["properties"]["azureml.reusedrunid"] == third["runId"]
+
+
+@pytest.mark.train_environment
+def test_a_later_step_finds_what_a_reused_one_stands_for_as_the_jobs_output(lab: Lab, tmp_path: Path) -> None:
+    made = lab.component("promoted", COUNT, command="python run.py ${{outputs.o}}", outputs={"o": {"type": "uri_folder"}})
+    wait = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists():\n    time.sleep(0.01)"
+    late = lab.component("late", wait, command="python run.py ${{inputs.o}}", inputs={"o": {"type": "uri_folder"}})
+    make = node(made, outputs={"o": "${{parent.outputs.model}}"})
+    outputs = {"model": {"jobOutputType": "uri_folder"}}
+    lab.run("early", lab.pipeline({"make": make}, outputs=outputs))
+    place = lab.emulator.storage.resolve("azureml://jobs/early/outputs/model")
+    lab.put(
+        "waiting", lab.pipeline({"make": make, "late": node(late, {"o": "${{parent.jobs.make.outputs.o}}"})}, outputs=outputs)
+    )
+    wait_until(lambda: lab.steps("waiting").get("late", {}).get("status") == "Running", what="the second step")
+    assert lab.emulator.storage.resolve("azureml://jobs/waiting/outputs/model") == place
+    (tmp_path / "go").touch()
+    assert lab.runner.wait("waiting", 60)
+    assert lab.steps("waiting")["make"]["properties"]["azureml.isreused"] == "true"
 
 
 @pytest.mark.train_environment
