@@ -19,7 +19,7 @@ REGISTRY = "lookups"
 def asset(emulator: Emulator, name: Name) -> Iterator[str]:
     """Models 1 and 2, of which 2 is archived, in the workspace and in a registry; a component; each knows where it is."""
     asset, store = name("asset"), emulator.store
-    store.put("registries", REGISTRY, "", {"properties": {}})
+    store.put("registries", REGISTRY, "", {"location": "local", "properties": {}})
     for shelf in ("", f"registries/{REGISTRY}/"):
         for version in ("1", "2"):
             store.put(f"{shelf}models", asset, version, {"properties": {"in": shelf, "isArchived": version == "2"}})
@@ -92,7 +92,7 @@ def test_what_is_no_id_of_a_version_here_is_refused(emulator: Emulator, asset: s
 
 def test_a_deployment_may_name_what_is_in_registries(emulator: Emulator, name: Name) -> None:
     shelf, asset = f"registries/{REGISTRY}/", name("asset")
-    emulator.store.put("registries", REGISTRY, "", {"properties": {}})
+    emulator.store.put("registries", REGISTRY, "", {"location": "local", "properties": {}})
     for kind, properties in (("models", {"modelUri": "azureml://jobs/j/outputs/m"}), ("codes", {"codeUri": "https://code"})):
         emulator.store.put(f"{shelf}{kind}", asset, "1", {"properties": properties})
     wanted = references(
@@ -113,3 +113,4 @@ def test_a_deployment_may_name_what_is_in_registries(emulator: Emulator, name: N
     )
     assert wanted.environment is not None
     assert wanted.environment["environmentType"] == "Curated"
+    emulator.store.delete("registries", REGISTRY)
