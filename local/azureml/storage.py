@@ -176,11 +176,13 @@ class EmulatorStorage:
         return str(declared.get("uri") or self.output_uri(job, output, str(declared.get("jobOutputType", "uri_folder"))))
 
     def datastore_uri(self, location: Location) -> str:
-        """A place in one of the workspace's datastores, in the long form that Azure stores."""
+        """A place in one of the workspace's datastores, in the long form that Azure stores; elsewhere the blobs' address."""
         settings = self._emulator.settings
         made = {record.name: record.body.get("properties") for record in self._emulator.store.records(DATASTORE_KIND)}
         containers = DATASTORES | {name: one["containerName"] for name, one in made.items() if one}
-        name = next(name for name, container in containers.items() if container == location.container)
+        name = next((name for name, container in containers.items() if container == location.container), None)
+        if name is None:
+            return f"{self.container_url(location.container)}/{quote(location.path)}"
         group = f"subscriptions/{settings.subscription_id}/resourcegroups/{settings.resource_group}"
         return f"azureml://{group}/workspaces/{settings.workspace}/datastores/{name}/paths/{quote(location.path)}"
 

@@ -64,7 +64,7 @@ def test_a_deployment_that_is_not_ready_gets_no_traffic_and_one_that_hangs_is_st
 
     os.kill(before[1].pid, signal.SIGSTOP)  # its worker is busy, as far as anybody can see
     wait_until(lambda: not ready())
-    assert status() == 503
+    wait_until(lambda: status() == 503)  # the router reads the table a moment after it was written
     os.kill(before[1].pid, signal.SIGCONT)
     wait_until(lambda: status() == 200)
     assert serving.pid("line", "probed") == before[0].pid

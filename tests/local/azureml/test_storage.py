@@ -37,6 +37,11 @@ def test_a_blobs_own_address_is_resolved(emulator: Emulator) -> None:
     assert emulator.storage.resolve(url) == Location("uploads", "in box/a.csv")
 
 
+@pytest.mark.parametrize("place", [Location("azureml-blobstore", "a b/c.csv"), Location("no-datastores-container", "a b/c.csv")])
+def test_a_places_uri_leads_back_to_it(emulator: Emulator, place: Location) -> None:
+    assert emulator.storage.resolve(emulator.storage.datastore_uri(place)) == place
+
+
 def test_a_jobs_output_goes_where_the_job_says(emulator: Emulator, name: Name) -> None:
     job = name("job")
     outputs = {"model": {"uri": "azureml://datastores/workspaceartifactstore/paths/elsewhere/"}}
