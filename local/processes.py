@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_GUARD = Path(__file__).with_name("guard.py")
 _TAIL_BYTES = 64 * 1024
 
 
@@ -56,12 +57,15 @@ class Child:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        has_children: bool = False,
     ) -> None:
+        """`has_children`: it starts processes of its own that do not see to it themselves that they end with it."""
         self.name, self.log = name, log
+        guard = [sys.executable, str(_GUARD)] if has_children else []
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                list(command),
+                [*guard, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -58,7 +58,7 @@ class MlflowServer:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
-        return cls(Child("mlflow", command, log=log or folder / "mlflow.log", env=env, cwd=folder), port)
+        return cls(Child("mlflow", command, log=log or folder / "mlflow.log", env=env, cwd=folder, has_children=True), port)
 
     def wait(self, timeout: float = 120.0) -> None:
         """Return when it answers; ChildFailed when it ends, or does not within `timeout` seconds."""
