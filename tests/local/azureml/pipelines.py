@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,11 @@ urllib.request.urlopen(urllib.request.Request(url, json.dumps(metric).encode(), 
 def unique(prefix: str) -> str:
     """A job name that no other test of the session uses."""
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def newest_jobs(client: MLClient, **view: Any) -> list[str]:
+    """Names of the newest ten jobs: the SDK takes long over each, and a session has hundreds."""
+    return [job.name for job in islice(client.jobs.list(**view), 10)]
 
 
 def component(

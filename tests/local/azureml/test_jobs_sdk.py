@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from local.azureml.emulator import Emulator
-from tests.local.azureml.pipelines import component, deadline, submit, unique, until_ended
+from tests.local.azureml.pipelines import component, deadline, newest_jobs, submit, unique, until_ended
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -109,7 +109,7 @@ def test_a_pipeline_from_yaml_runs_and_everything_about_it_can_be_read(
     assert job.status == "Completed", emulator.store.get("runs", name)
     assert job.experiment_name == "sdk"
     assert job.tags == {"model": "churn"}
-    assert name in [found.name for found in client.jobs.list()]
+    assert name in newest_jobs(client)
 
     steps = {step.display_name: step for step in client.jobs.list(parent_job_name=name)}
     assert {label: step.status for label, step in steps.items()} == {"prepare": "Completed", "train": "Completed"}
@@ -132,10 +132,10 @@ def test_tags_can_be_changed_and_a_job_archived_and_restored(client: MLClient, t
     client.jobs.create_or_update(job)
     assert client.jobs.get(name).tags == {"model": "churn", "reviewed": "yes"}
     client.jobs.archive(name)
-    assert name not in [found.name for found in client.jobs.list()]
-    assert name in [found.name for found in client.jobs.list(list_view_type="ArchivedOnly")]
+    assert name not in newest_jobs(client)
+    assert name in newest_jobs(client, list_view_type="ArchivedOnly")
     client.jobs.restore(name)
-    assert name in [found.name for found in client.jobs.list()]
+    assert name in newest_jobs(client)
 
 
 def test_the_same_pipeline_under_the_same_name_is_one_job(client: MLClient, two_steps: Any) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from local.azureml.mlflow import MlflowServer
-from tests.local.azureml.pipelines import LOG_SCORE, component, deadline, until_ended
+from tests.local.azureml.pipelines import LOG_SCORE, component, deadline, newest_jobs, until_ended
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -118,7 +118,7 @@ def test_a_recurrence_without_a_start_fires_at_once_and_its_pattern_can_be_read(
     asked = JobSchedule(name=own, trigger=RecurrenceTrigger(frequency="day", interval=1), create_job=pipeline())
     ml_client.schedules.begin_create_or_update(asked).result()
     with deadline(60, "the schedule did not fire") as check:
-        while not (fired := [job.name for job in ml_client.jobs.list() if job.name.startswith(f"{own}-")]):
+        while not (fired := [job for job in newest_jobs(ml_client) if job.startswith(f"{own}-")]):
             check()
     assert until_ended(ml_client, fired[0]).status == "Completed"
 
@@ -129,7 +129,7 @@ def test_a_recurrence_without_a_start_fires_at_once_and_its_pattern_can_be_read(
     assert (trigger.frequency, trigger.interval, trigger.schedule.hours) == ("week", 2, [4])
     assert (trigger.schedule.minutes, [day.lower() for day in trigger.schedule.week_days]) == ([0, 30], ["monday"])
     ml_client.schedules.begin_disable(own).result()
-    assert len([job for job in ml_client.jobs.list() if job.name.startswith(f"{own}-")]) == 1
+    assert len([job for job in newest_jobs(ml_client) if job.startswith(f"{own}-")]) == 1
 
 
 def test_a_schedule_of_a_job_that_exists_runs_that_job_again(
