@@ -71,6 +71,8 @@ class Place:
     port: Workspace
     account_url: str
     register_model: Callable[[ModelVersion], None]
+    data_versions: Callable[[str], list[str]]
+    """Of a data asset."""
     wait: Callable[[], None]
     break_scoring: Callable[[str], None]
     """From now on new deployments fail with this."""
@@ -152,6 +154,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             port=fake,
             account_url="https://account.blob.core.windows.net",
             register_model=fake.register_model,
+            data_versions=lambda asset: [version for name, version in fake.data if name == asset],
             wait=lambda: clock.advance(timedelta(minutes=1)),
             break_scoring=lambda error: setattr(fake, "deployment_error", error),
         )
@@ -162,6 +165,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         port=_real_workspace(variables, tmp_path),
         account_url=variables["TIDEGATE_DATA__blobServiceUri"],
         register_model=lambda model: _register(client, model, tmp_path),
+        data_versions=lambda asset: [version.version for version in client.data.list(asset)],
         wait=lambda: time.sleep(0.1),
         break_scoring=lambda error: _break_scoring(tmp_path, error),
     )

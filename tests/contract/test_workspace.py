@@ -55,6 +55,7 @@ def test_a_data_version_is_registered_once_however_often_it_is_asked_for(place: 
     asset = name("flights")
     for _ in range(2):
         place.port.register_data_version(asset, "v1", files_of(place, asset), {"tidegate.data_asset": asset})
+    assert place.data_versions(asset) == ["v1"]
 
 
 def test_a_model_is_found_by_its_version_and_by_its_job_and_ten_is_newer_than_nine(place: Place, name: Name) -> None:
