@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from local.azureml.arm import page, resource
 from local.azureml.batch import DEPLOYMENTS, ENDPOINTS, JOBS
 from local.azureml.call import Answer, Call, Route
-from local.azureml.endpoints import check_name, refuse_busy_parts
+from local.azureml.endpoints import batch_addresses, check_name, refuse_busy_parts, shown_at
 from local.azureml.errors import bad_request, not_found
 from local.azureml.store import Body, Record
 from local.azureml.writes import Writes, refuse_while_busy
@@ -34,7 +34,7 @@ class BatchEndpoints:
 
     def put(self, call: Call) -> Answer:
         name = check_name(call.path_params["endpoint"], "endpoint")
-        asked = self._asked(name, call)
+        asked = self._asked(call)
 
         def change(old: Body | None) -> Body:
             refuse_while_busy(old, f"endpoint '{name}'")
@@ -64,7 +64,7 @@ class BatchEndpoints:
         name = call.path_params["endpoint"]
         return self._writes.delete(name, "", refuse_busy_parts(self._store, name, DEPLOYMENTS), partial(self._deleted, name))
 
-    def _asked(self, name: str, call: Call) -> Body:
+    def _asked(self, call: Call) -> Body:
         properties = call.properties
         mode = str(properties.get("authMode"))
         if mode.lower() != "aadtoken":
@@ -79,8 +79,6 @@ class BatchEndpoints:
                 "properties": dict(properties.get("properties") or {}),
                 # Never null: the SDK's users write endpoint.defaults.deployment_name on what they got.
                 "defaults": {key: value for key, value in defaults.items() if value is not None},
-                "scoringUri": f"{self._emulator.base_url}/batch/{name}/jobs",
-                "swaggerUri": f"{self._emulator.base_url}/batch/{name}/swagger.json",
             },
         }
 
@@ -90,7 +88,7 @@ class BatchEndpoints:
             raise bad_request(f"The default deployment '{name}' does not exist on batch endpoint '{endpoint}'.")
 
     def _shown(self, record: Record) -> dict[str, Any]:
-        return resource(self._emulator, record, _path(record.name))
+        return shown_at(resource(self._emulator, record, _path(record.name)), batch_addresses(self._emulator, record.name))
 
     def _settled(self, name: str, verb: str) -> None:
         self._emulator.transitions.wait(f"endpoint.{verb}", _path(name), self._emulator.serving.stopping)

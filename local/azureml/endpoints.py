@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from local.azureml.errors import bad_request, conflict
 from local.azureml.store import Body, Record, Store
 from local.azureml.writes import refuse_while_busy
 
+if TYPE_CHECKING:
+    from local.azureml.emulator import Emulator
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+
+
+def online_addresses(emulator: Emulator, name: str) -> dict[str, str]:
+    """An online endpoint's addresses. Not stored: the next start may be on other ports."""
+    base = f"{emulator.serving.router_url}/endpoints/{name}"
+    return {"scoringUri": f"{base}/score", "swaggerUri": f"{base}/swagger.json"}
+
+
+def batch_addresses(emulator: Emulator, name: str) -> dict[str, str]:
+    """A batch endpoint's addresses, as `online_addresses`."""
+    base = f"{emulator.base_url}/batch/{name}"
+    return {"scoringUri": f"{base}/jobs", "swaggerUri": f"{base}/swagger.json"}
+
+
+def shown_at(shown: Body, addresses: dict[str, str]) -> Body:
+    """The endpoint as it is answered, with its addresses of now."""
+    return {**shown, "properties": {**shown["properties"], **addresses}}
 
 
 def check_name(name: str, what: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.azureml.arm import identity, page, resource
 from local.azureml.call import Answer, Call, Route
-from local.azureml.endpoints import check_name, refuse_busy_parts
+from local.azureml.endpoints import check_name, online_addresses, refuse_busy_parts, shown_at
 from local.azureml.errors import bad_request, not_emulated, not_found
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS, KEYS, new_key, new_keys
 from local.azureml.store import Body, Record
@@ -130,7 +130,8 @@ class OnlineEndpoints:
         return record.name
 
     def _shown(self, record: Record) -> dict[str, Any]:
-        return resource(self._emulator, record, _path(record.name))
+        shown = resource(self._emulator, record, _path(record.name))
+        return shown_at(shown, online_addresses(self._emulator, record.name))
 
     def _asked(self, call: Call) -> Body:
         properties = call.properties
@@ -139,7 +140,6 @@ class OnlineEndpoints:
         mode = str(properties.get("authMode")).lower()
         if mode not in _AUTH_MODES:
             raise bad_request(f"authMode must be Key, AMLToken or AADToken, not '{properties.get('authMode')}'.")
-        base = f"{self._emulator.serving.router_url}/endpoints/{call.path_params['endpoint']}"
         return {
             "location": call.body.get("location", "local"),
             "kind": call.body.get("kind", "Managed"),
@@ -152,8 +152,6 @@ class OnlineEndpoints:
                 "properties": dict(properties.get("properties") or {}),
                 "traffic": dict(properties.get("traffic") or {}),
                 "mirrorTraffic": dict(properties.get("mirrorTraffic") or {}),
-                "scoringUri": f"{base}/score",
-                "swaggerUri": f"{base}/swagger.json",
             },
         }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from local.azureml.batch import DEPLOYMENTS as BATCH_DEPLOYMENTS
 from local.azureml.batch import ENDPOINTS as BATCH_ENDPOINTS
 from local.azureml.call import Answer, Call
+from local.azureml.endpoints import batch_addresses, online_addresses
 from local.azureml.serving.counts import requests_since
 from local.azureml.serving.records import DEPLOYMENTS, ENDPOINTS
 from local.azureml.store import Body, Record
@@ -43,21 +44,23 @@ class Endpoints:
             }
             for one in self._store.records(DEPLOYMENTS, record.name)
         ]
-        return {**_endpoint(record), "auth": properties.get("authMode"), "deployments": deployments}
+        shown = _endpoint(record, online_addresses(self._emulator, record.name))
+        return {**shown, "auth": properties.get("authMode"), "deployments": deployments}
 
     def _batch(self, record: Record) -> dict[str, Any]:
         default = (record.body["properties"].get("defaults") or {}).get("deploymentName")
         found = self._store.records(BATCH_DEPLOYMENTS, record.name)
         deployments = [{**_deployment(one.body, one.version), "default": one.version == default} for one in found]
-        return {**_endpoint(record), "default": default, "deployments": deployments}
+        shown = _endpoint(record, batch_addresses(self._emulator, record.name))
+        return {**shown, "default": default, "deployments": deployments}
 
 
-def _endpoint(record: Record) -> dict[str, Any]:
+def _endpoint(record: Record, addresses: Mapping[str, str]) -> dict[str, Any]:
     properties = record.body["properties"]
     return {
         "name": record.name,
         "state": properties.get("provisioningState"),
-        "scoringUri": properties.get("scoringUri"),
+        "scoringUri": addresses["scoringUri"],
         "tags": record.body.get("tags") or {},
         "created": record.created,
     }

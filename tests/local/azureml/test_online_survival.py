@@ -128,7 +128,8 @@ def test_endpoints_serve_again_after_a_restart_and_interrupted_work_is_failed(
     server.stop()
     assert gone(processes)
 
-    server = Server(Emulator(chosen))
+    # Perhaps on other ports: addresses are those of now.
+    server = Server(Emulator(replace(chosen, router_port=free_port())))
     server.start()
     workspace = Workspace(server.emulator)
     try:
