@@ -176,3 +176,21 @@ def run_status_changed(run: str, status: str) -> str:
             "data": {"runId": run, "runStatus": status, "runType": "azureml.PipelineRun"},
         }
     )
+
+
+def first_model_serves(story: Story) -> None:
+    """January's file becomes the model that has all the traffic."""
+    story.upload("incoming/january.csv")
+    story.until(story.settled(1))
+    story.rest()
+
+
+def first_canary_step_takes(story: Story) -> timedelta:
+    """How long the next model, of February's file, stays at its first weight before it gets the second."""
+    first_model_serves(story)
+    story.requests_per_look = 30
+    story.upload("incoming/february.csv")
+    story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
+    began_at = story.clock()
+    story.until(lambda: {"blue": 75, "green": 25} in story.workspace.traffic_history)
+    return story.clock() - began_at

@@ -21,18 +21,12 @@ from ml_core.rollout.request import requested_versions
 from ml_core.services import Services
 from ml_core.training.request import newest_request, request_due_training, request_training
 from tests.fakes import Flaky
-from tests.story import CONFIG, ENDPOINT, Story
+from tests.story import CONFIG, ENDPOINT, Story, first_canary_step_takes, first_model_serves
 
 
 @pytest.fixture
 def story() -> Story:
     return Story()
-
-
-def first_model_serves(story: Story) -> None:
-    story.upload("incoming/january.csv")
-    story.until(story.settled(1))
-    story.rest()
 
 
 def breaking(story: Story, port: str, **failures: int) -> Services:
@@ -93,13 +87,7 @@ def test_a_look_far_away_comes_early_enough_for_the_queue(story: Story) -> None:
 
 def test_a_step_of_many_days_is_watched_to_its_end_though_looks_come_every_hour() -> None:
     story = Story(CONFIG.replace("interval: 10m", "interval: 9d").replace("poll: 15s", "poll: 8d"))
-    first_model_serves(story)
-    story.requests_per_look = 30
-    story.upload("incoming/february.csv")
-    story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
-    began_at = story.clock()
-    story.until(lambda: {"blue": 75, "green": 25} in story.workspace.traffic_history)
-    assert story.clock() - began_at >= timedelta(days=9)
+    assert first_canary_step_takes(story) >= timedelta(days=9)
 
 
 def test_what_cannot_be_observed_is_noted_and_looked_at_again_by_the_sweep(story: Story) -> None:

@@ -15,18 +15,20 @@ from ml_core.training.decide import RULES as TRAINING
 from ml_core.training.observe import receive as receive_run_event
 from ml_core.training.request import request_due_training
 from tests.fakes import Flaky
-from tests.story import ENDPOINT, Story, blob_created, blob_deleted, run_status_changed
+from tests.story import (
+    ENDPOINT,
+    Story,
+    blob_created,
+    blob_deleted,
+    first_canary_step_takes,
+    first_model_serves,
+    run_status_changed,
+)
 
 
 @pytest.fixture
 def story() -> Story:
     return Story()
-
-
-def first_model_serves(story: Story) -> None:
-    story.upload("incoming/january.csv")
-    story.until(story.settled(1))
-    story.rest()
 
 
 def test_a_file_becomes_a_version_a_job_a_model_and_a_deployment_with_all_traffic(story: Story) -> None:
@@ -79,13 +81,7 @@ def test_the_second_version_holds_both_files(story: Story) -> None:
 
 
 def test_each_step_is_watched_for_its_whole_interval(story: Story) -> None:
-    first_model_serves(story)
-    story.requests_per_look = 30
-    story.upload("incoming/february.csv")
-    story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
-    began_at = story.clock()
-    story.until(lambda: {"blue": 75, "green": 25} in story.workspace.traffic_history)
-    assert story.clock() - began_at >= timedelta(minutes=10)
+    assert first_canary_step_takes(story) >= timedelta(minutes=10)
 
 
 def test_an_unhealthy_candidate_is_rolled_back_and_stays_for_people_to_look_at(story: Story) -> None:
