@@ -131,6 +131,7 @@ class StackEnvironment:
             "TIDEGATE_RESOURCE_MANAGER": f"{self.base_url}/",
             "TIDEGATE_DATA__blobServiceUri": self.blob_url,
             "TIDEGATE_LEDGER_CONTAINER": LEDGER_CONTAINER,
+            "TIDEGATE_DEAD_LETTER_CONTAINER": DEAD_LETTER_CONTAINER,
             "TIDEGATE_CONFIG": str(self.config),
             "TIDEGATE_GIT_COMMIT": git_commit(),
             **storage,

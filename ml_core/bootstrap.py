@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ml_core.adapters.azure_monitor import AzureMonitorEvidence
 from ml_core.adapters.azureml import AzureMLWorkspace
 from ml_core.adapters.blob_containers import BlobContainers
+from ml_core.adapters.blob_dead_letters import BlobDeadLetters
 from ml_core.adapters.blob_ledger import BlobLedger
 from ml_core.adapters.storage_queue import StorageWorkQueue
 from ml_core.services import Services
@@ -47,7 +48,10 @@ def connect(environment: Mapping[str, str]) -> Services:
         containers=BlobContainers(settings.data_blob_url, credential),
         workspace=AzureMLWorkspace(settings, app, credential),
         evidence=AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential),
-        ledger_container=settings.ledger_container,
+        dead_letters=BlobDeadLetters(settings.storage_blob_url, settings.dead_letter_container, credential),
+        data_account_url=settings.data_blob_url,
+        workspace_id=settings.workspace_id,
+        own_containers=frozenset({settings.ledger_container, settings.dead_letter_container}),
     )
 
 

@@ -18,7 +18,7 @@ def receive(services: Services, raw: str, handle: Callable[[Services, Event], Ig
     """
     try:
         event = parse(raw)
-        if isinstance(event, BlobCreated | BlobDeleted) and event.container == services.ledger_container:
+        if isinstance(event, BlobCreated | BlobDeleted) and event.container in services.own_containers:
             return  # our own notes: keeping a note about a note would never end
         ignored = event if isinstance(event, Ignored) else handle(services, event)
     except PermanentError as error:

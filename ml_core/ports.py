@@ -5,7 +5,7 @@ Every method raises TemporaryError when another try may help and PermanentError 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -35,6 +35,8 @@ class TrainingJob:
     model: str
     cause: str
     inputs: Mapping[str, str | int | float]
+    correlation_id: str = ""
+    """What the trail of the cause is found by; it becomes a tag of the job and of the model."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class DeploymentSpec:
     instance_type: str
     instance_count: int
     image: str
+    correlation_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,11 @@ class Entry:
 class Containers(Protocol):
     """The watched containers."""
 
-    def blobs(self, container: str, prefix: str) -> Sequence[Blob]:
-        """The blobs that exist now, by path. A container that does not exist yet holds none."""
+    def blobs(self, container: str, prefix: str) -> Iterator[Blob]:
+        """The blobs that exist now, page by page as they are asked for. A container that does not exist yet holds none.
+
+        No order is promised: accounts with a hierarchical namespace list in another order than those without.
+        """
         ...
 
 
@@ -169,12 +175,36 @@ class Ledger(Protocol):
         """Write it if nobody has; False when somebody has. The claim of a thing that happens once."""
         ...
 
+    def delete(self, key: str) -> None:
+        """Remove a document; one that is not there is removed already."""
+        ...
+
     def keys(self, prefix: str) -> Iterator[str]:
-        """The keys that start so, in order, without their documents."""
+        """The keys that start so, in order, without their documents, page by page as they are asked for."""
         ...
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """The documents whose key starts so, by key."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A blob in which Event Grid has put events that it could not deliver. `text` is its JSON."""
+
+    name: str
+    text: str
+
+
+class DeadLetters(Protocol):
+    """The container that Event Grid dead-letters into."""
+
+    def letters(self) -> Iterator[DeadLetter]:
+        """What lies there now. A container that does not exist holds nothing."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Take a letter away once its events are kept elsewhere; one that is not there is taken away already."""
         ...
 
 
@@ -210,7 +240,9 @@ class Workspace(Protocol):
 
     def create_deployment(self, spec: DeploymentSpec) -> None: ...
 
-    def set_traffic(self, endpoint: str, weights: Mapping[str, int]) -> None: ...
+    def set_traffic(self, endpoint: str, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> None:
+        """Ask for these weights in percent; `tags` are added to those that the endpoint has."""
+        ...
 
     def delete_deployment(self, endpoint: str, name: str) -> None: ...
 

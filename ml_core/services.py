@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ml_core.ports import Containers, Ledger, TrafficEvidence, WorkQueue, Workspace
+from ml_core.ports import Containers, DeadLetters, Ledger, TrafficEvidence, WorkQueue, Workspace
 
 if TYPE_CHECKING:  # pydantic is only needed where the file is read
     from ml_core.config import Config
@@ -19,7 +19,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Services:
-    """The configuration, the ports and the clock. `ledger_container` is never watched, or every note would cause another."""
+    """The configuration, the ports, what events may speak of, and the clock."""
 
     config: Config
     ledger: Ledger
@@ -27,5 +27,15 @@ class Services:
     containers: Containers
     workspace: Workspace
     evidence: TrafficEvidence
-    ledger_container: str = "tidegate-ledger"
+    dead_letters: DeadLetters
+
+    data_account_url: str
+    """The watched account, https://<account>.blob.core.windows.net. Events that name another are forged or mistaken."""
+
+    workspace_id: str
+    """The ARM id of the Azure ML workspace. Events that name another are forged or mistaken."""
+
+    own_containers: frozenset[str]
+    """The ledger's and the dead letters' containers. They are never watched: a note about a note would never end."""
+
     now: Callable[[], datetime] = utc_now

@@ -42,6 +42,9 @@ class Settings:
     ledger_container: str = "tidegate-ledger"
     """TIDEGATE_LEDGER_CONTAINER: the container of the ledger; made on first use."""
 
+    dead_letter_container: str = "tidegate-dead-letters"
+    """TIDEGATE_DEAD_LETTER_CONTAINER: where Event Grid puts the events that it could not deliver; in the ledger's account."""
+
     git_commit: str = "unknown"
     """TIDEGATE_GIT_COMMIT: the commit that was deployed; it becomes a tag of every model, so that its code can be found again."""
 
@@ -66,6 +69,7 @@ class Settings:
             resource_manager=_url(environment, "TIDEGATE_RESOURCE_MANAGER", cls.resource_manager),
             config=Path(environment.get("TIDEGATE_CONFIG") or cls.config),
             ledger_container=environment.get("TIDEGATE_LEDGER_CONTAINER") or cls.ledger_container,
+            dead_letter_container=environment.get("TIDEGATE_DEAD_LETTER_CONTAINER") or cls.dead_letter_container,
             git_commit=environment.get("TIDEGATE_GIT_COMMIT") or cls.git_commit,
         )
 

@@ -16,6 +16,7 @@ from ml_core.errors import Conflict, PermanentError, TemporaryError
 from ml_core.ports import (
     Answered,
     Blob,
+    DeadLetter,
     DeploymentSpec,
     DeploymentState,
     EndpointState,
@@ -68,6 +69,9 @@ class FakeLedger:
         self._write(key, value)
         return True
 
+    def delete(self, key: str) -> None:
+        self.entries.pop(key, None)
+
     def keys(self, prefix: str) -> Iterator[str]:
         yield from sorted(key for key in self.entries if key.startswith(prefix))
 
@@ -119,9 +123,22 @@ class FakeContainers:
     def delete(self, container: str, path: str) -> None:
         del self.content[container, path]
 
-    def blobs(self, container: str, prefix: str) -> list[Blob]:
+    def blobs(self, container: str, prefix: str) -> Iterator[Blob]:
         found = [blob for (where, path), blob in self.content.items() if where == container and path.startswith(prefix)]
-        return sorted(found, key=lambda blob: blob.path)
+        yield from sorted(found, key=lambda blob: blob.path)
+
+
+@dataclass
+class FakeDeadLetters:
+    """Letters by name."""
+
+    content: dict[str, str] = field(default_factory=dict)
+
+    def letters(self) -> Iterator[DeadLetter]:
+        yield from [DeadLetter(name, text) for name, text in sorted(self.content.items())]
+
+    def remove(self, name: str) -> None:
+        self.content.pop(name, None)
 
 
 @dataclass
@@ -143,6 +160,8 @@ class FakeWorkspace:
     models: dict[str, list[ModelVersion]] = field(default_factory=dict)
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     specs: dict[tuple[str, str], DeploymentSpec] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of endpoints, by name."""
     traffic_history: list[dict[str, int]] = field(default_factory=list)
     _busy_until: dict[str, datetime] = field(default_factory=dict)
     _wanted: dict[str, EndpointState] = field(default_factory=dict)
@@ -190,6 +209,7 @@ class FakeWorkspace:
         return self.endpoints.get(name)
 
     def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
+        self.tags[name] = dict(tags)
         self._change(name, EndpointState(name, "Creating"), EndpointState(name, "Succeeded"))
 
     def create_deployment(self, spec: DeploymentSpec) -> None:
@@ -206,7 +226,7 @@ class FakeWorkspace:
             replace(endpoint, deployments={**endpoint.deployments, spec.slot: created}),
         )
 
-    def set_traffic(self, endpoint: str, weights: Mapping[str, int]) -> None:
+    def set_traffic(self, endpoint: str, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> None:
         found = self._existing(endpoint)
         if sum(weights.values()) not in (0, 100) or any(weight < 0 for weight in weights.values()):
             raise PermanentError(
@@ -215,6 +235,7 @@ class FakeWorkspace:
         if unknown := [name for name, weight in weights.items() if weight and name not in found.deployments]:
             raise PermanentError(f"Could not set the traffic of {endpoint}: there is no deployment {unknown} (status 400).")
         self.traffic_history.append(dict(weights))
+        self.tags.setdefault(endpoint, {}).update(tags or {})
         # As Azure's SDK does: zeros are left out.
         changed = replace(found, traffic={name: weight for name, weight in weights.items() if weight})
         self._change(endpoint, replace(found, provisioning_state="Updating"), changed)

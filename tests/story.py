@@ -17,7 +17,7 @@ from ml_core.rollout import reconcile as rollouts
 from ml_core.rollout import request
 from ml_core.services import Services
 from ml_core.training import reconcile as models
-from tests.fakes import FakeClock, FakeContainers, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
+from tests.fakes import FakeClock, FakeContainers, FakeDeadLetters, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
 
 CONFIG = """
 poll: 15s
@@ -40,6 +40,10 @@ _RECEIVERS: dict[str, Callable[[Services, str], None]] = {
     ROLLOUTS: rollouts.receive,
 }
 ENDPOINT = "flight-delay"
+ACCOUNT_URL = "https://account.blob.core.windows.net"
+_GROUP = "/subscriptions/s/resourceGroups/g/providers"
+STORAGE_ACCOUNT_ID = f"{_GROUP}/Microsoft.Storage/storageAccounts/account"
+WORKSPACE_ID = f"{_GROUP}/Microsoft.MachineLearningServices/workspaces/w"
 
 
 class Story:
@@ -49,7 +53,7 @@ class Story:
         self.clock = FakeClock()
         self.ledger, self.queue = FakeLedger(), FakeWorkQueue(self.clock)
         self.containers, self.workspace = FakeContainers(self.clock), FakeWorkspace(self.clock)
-        self.evidence = FakeEvidence()
+        self.evidence, self.dead_letters = FakeEvidence(), FakeDeadLetters()
         self.requests_per_look = 0
         self.errors_per_look = 0
         self.looks: list[str] = []
@@ -60,6 +64,10 @@ class Story:
             containers=self.containers,
             workspace=self.workspace,
             evidence=self.evidence,
+            dead_letters=self.dead_letters,
+            data_account_url=ACCOUNT_URL,
+            workspace_id=WORKSPACE_ID,
+            own_containers=frozenset({"tidegate-ledger", "tidegate-dead-letters"}),
             now=self.clock,
         )
 

@@ -82,7 +82,6 @@ class AzureMLWorkspace:
             values |= {"cause": job.cause, "git_commit": self._settings.git_commit, **job.inputs}
             # The only account that the pipeline may read blobs of, whatever a manifest names.
             values["data_account_url"] = self._settings.data_blob_url
-            values |= {"data_account_url": self._settings.data_blob_url}
             # Overrides of the YAML, not attributes of the loaded job: the SDK turns only the former into job inputs.
             changes = [{f"inputs.{name}": value} for name, value in values.items()]
             changes += [{"inputs.data.path": f"azureml:{job.data_asset}:{job.data_version}"}, {"name": job.name}]
@@ -180,11 +179,12 @@ class AzureMLWorkspace:
             )
             self._client.online_deployments.begin_create_or_update(deployment)
 
-    def set_traffic(self, endpoint: str, weights: Mapping[str, int]) -> None:
+    def set_traffic(self, endpoint: str, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> None:
         with told_as(f"set the traffic of {endpoint} to {dict(weights)}"):
             # Azure takes a whole endpoint: what is not in the update (tags, identity) would be lost.
             whole = self._client.online_endpoints.get(endpoint)
             whole.traffic = dict(weights)
+            whole.tags = {**(whole.tags or {}), **(tags or {})}
             self._client.online_endpoints.begin_create_or_update(whole)
 
     def delete_deployment(self, endpoint: str, name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,15 +28,11 @@ class BlobContainers:
 
         return BlobServiceClient(self._account_url, credential=self._credential())
 
-    def blobs(self, container: str, prefix: str) -> list[Blob]:
+    def blobs(self, container: str, prefix: str) -> Iterator[Blob]:
         from azure.core.exceptions import ResourceNotFoundError
 
         client = self._account.get_container_client(container)
-        with told_as(f"list {container}/{prefix}"):
-            try:
-                return [
-                    Blob(client.get_blob_client(item.name).url, item.name, unquoted(item.etag), item.size, item.last_modified)
-                    for item in client.list_blobs(name_starts_with=prefix)
-                ]
-            except ResourceNotFoundError:
-                return []
+        with told_as(f"list {container}/{prefix}"), suppress(ResourceNotFoundError):
+            for item in client.list_blobs(name_starts_with=prefix):
+                url = client.get_blob_client(item.name).url
+                yield Blob(url, item.name, unquoted(item.etag), item.size, item.last_modified)

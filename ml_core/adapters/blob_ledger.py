@@ -65,11 +65,17 @@ class BlobLedger:
             return False
         return True
 
+    def delete(self, key: str) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        with told_as(f"delete {key} of the ledger"), suppress(ResourceNotFoundError):
+            self._container.delete_blob(key)
+
     def keys(self, prefix: str) -> Iterator[str]:
         from azure.core.exceptions import ResourceNotFoundError
 
         with told_as(f"list {prefix} of the ledger"), suppress(ResourceNotFoundError):
-            yield from list(self._container.list_blob_names(name_starts_with=prefix))
+            yield from self._container.list_blob_names(name_starts_with=prefix)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         for name in self.keys(prefix):

@@ -31,8 +31,8 @@ def registered_version(services: Services, name: str) -> str:
 
 def _observe(services: Services, name: str, _state: State) -> Observation:
     asset = services.config.data_assets[name]
-    blobs = services.containers.blobs(asset.container, asset.prefix)
-    ours = tuple(blob for blob in blobs if asset.holds(asset.container, blob.path))
+    found = services.containers.blobs(asset.container, asset.prefix)
+    ours = tuple(blob for blob in found if asset.holds(asset.container, blob.path))
     known = services.ledger.get(f"data-versions/{name}/{version_of(held(ours))}.json") is not None
     return Observation(ours, asset.window.quiet_period, known)
 

@@ -10,6 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +22,13 @@ from local.storage.azurite import Azurite
 from ml_core.adapters.azure_monitor import AzureMonitorEvidence
 from ml_core.adapters.azureml import AzureMLWorkspace
 from ml_core.adapters.blob_containers import BlobContainers
+from ml_core.adapters.blob_dead_letters import BlobDeadLetters
 from ml_core.adapters.blob_ledger import BlobLedger
 from ml_core.adapters.storage_queue import StorageWorkQueue
 from ml_core.bootstrap import credential
-from ml_core.ports import Containers, Ledger, ModelVersion, TrafficEvidence, WorkQueue, Workspace
+from ml_core.ports import Containers, DeadLetters, Ledger, ModelVersion, TrafficEvidence, WorkQueue, Workspace
 from ml_core.settings import Settings
-from tests.fakes import FakeClock, FakeContainers, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
+from tests.fakes import FakeClock, FakeContainers, FakeDeadLetters, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -54,6 +56,14 @@ class Storage:
     container: str
     upload: Callable[[str, int], None]
     delete: Callable[[str], None]
+
+
+@dataclass
+class Letters:
+    """The dead letters' port, with the other side of it: Event Grid, which puts letters."""
+
+    port: DeadLetters
+    put: Callable[[str, bytes], None]
 
 
 @dataclass
@@ -97,6 +107,27 @@ def ledger(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Ledger
     request.getfixturevalue("azure_environment")
     azurite: Azurite = request.getfixturevalue("azurite")
     return BlobLedger(azurite.blob_url, name("ledger"), credential)
+
+
+@pytest.fixture(params=["fake", "real"])
+def dead_letters(request: pytest.FixtureRequest, name: Callable[[str], str]) -> Letters:
+    if request.param == "fake":
+        fake = FakeDeadLetters()
+        return Letters(fake, lambda path, content: fake.content.update({path: content.decode(errors="replace")}))
+    request.getfixturevalue("azure_environment")
+    azurite: Azurite = request.getfixturevalue("azurite")
+    from azure.core.exceptions import ResourceExistsError
+    from azure.storage.blob import ContainerClient
+
+    container = name("dead-letters")
+    client = ContainerClient(azurite.blob_url, container, credential=credential())
+
+    def put(path: str, content: bytes) -> None:
+        with suppress(ResourceExistsError):
+            client.create_container()
+        client.upload_blob(path, content)
+
+    return Letters(BlobDeadLetters(azurite.blob_url, container, credential), put)
 
 
 @pytest.fixture(params=["fake", "real"])

@@ -9,7 +9,7 @@ import pytest
 
 from ml_core.errors import Conflict
 from ml_core.ports import Ledger
-from tests.contract.conftest import Queue, Storage
+from tests.contract.conftest import Letters, Queue, Storage
 
 Name = Callable[[str], str]
 
@@ -69,6 +69,25 @@ def test_a_listing_holds_what_begins_so_in_the_order_of_keys(ledger: Ledger) -> 
     assert [(entry.key, entry.value["key"]) for entry in ledger.list("x/")] == [("x/a.json",) * 2, ("x/b.json",) * 2]
 
 
+def test_a_deleted_document_is_gone_and_deleting_it_again_is_harmless(ledger: Ledger) -> None:
+    ledger.claim("x/a.json", {})
+    for _ in range(2):
+        ledger.delete("x/a.json")
+    assert list(ledger.keys("x/")) == []
+    assert ledger.claim("x/a.json", {})
+
+
+def test_a_dead_letter_lies_there_until_it_is_removed(dead_letters: Letters) -> None:
+    assert list(dead_letters.port.letters()) == []
+    dead_letters.put("UPLOADS/2026/3/1/12/a.json", b'[{"id": "1"}]')
+    dead_letters.put("UPLOADS/2026/3/1/12/b.json", b"\xff not text")
+    assert [letter.name[-6:] for letter in dead_letters.port.letters()] == ["a.json", "b.json"]
+    assert next(letter.text for letter in dead_letters.port.letters()) == '[{"id": "1"}]'
+    for _ in range(2):
+        dead_letters.port.remove("UPLOADS/2026/3/1/12/a.json")
+    assert [letter.name[-6:] for letter in dead_letters.port.letters()] == ["b.json"]
+
+
 def test_a_message_arrives_as_it_was_sent(work_queue: Queue, name: Name) -> None:
     kind = name("kind")
     work_queue.port.enqueue(kind, '{"key": "flights ä"}')
@@ -87,12 +106,12 @@ def test_a_container_that_does_not_exist_holds_no_blobs(storage: Storage) -> Non
     assert list(storage.port.blobs("no-such-container", "")) == []
 
 
-def test_blobs_below_a_prefix_are_listed_by_path(storage: Storage) -> None:
+def test_blobs_below_a_prefix_are_listed(storage: Storage) -> None:
     for path in ("incoming/b.csv", "incoming/a b#%.csv", "other/c.csv"):
         storage.upload(path, 5)
     storage.upload("incoming/empty.csv", 0)
-    found = storage.port.blobs(storage.container, "incoming/")
-    assert [(blob.path, blob.size) for blob in found] == [
+    found = list(storage.port.blobs(storage.container, "incoming/"))
+    assert sorted((blob.path, blob.size) for blob in found) == [
         ("incoming/a b#%.csv", 5),
         ("incoming/b.csv", 5),
         ("incoming/empty.csv", 0),

@@ -103,4 +103,5 @@ def test_the_example_of_the_local_settings_holds_every_setting() -> None:
     example = Settings.from_mapping(values)
     assert example.workspace == "tidegate-local"
     optional = {"TIDEGATE_RESOURCE_MANAGER", "TIDEGATE_CONFIG", "TIDEGATE_LEDGER_CONTAINER", "TIDEGATE_GIT_COMMIT"}
+    optional |= {"TIDEGATE_DEAD_LETTER_CONTAINER"}
     assert {name for name in values if name.startswith("TIDEGATE_")} == set(GOOD) | optional
