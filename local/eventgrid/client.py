@@ -35,7 +35,8 @@ class TopicAccess:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Counts of events for one subscription; `published` is its topic's, `failed` counts attempts."""
+    """Counts for one subscription: events that were `published` to its topic, `matched` by its filter and `lost` on purpose
+    (chaos); copies that were delivered, given up or are pending; attempts that `failed`."""
 
     published: int
     matched: int
@@ -44,6 +45,7 @@ class Metrics:
     dead_lettered: int
     dropped: int
     pending: int
+    lost: int = 0
 
 
 class EventGridClient:

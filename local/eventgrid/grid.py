@@ -22,7 +22,7 @@ from local.eventgrid.store import Store
 from local.eventgrid.subscription import SUCCEEDED, Subscription, Topic, checked_name, parse_subscription, parse_topic
 from local.eventgrid.webhook import validate
 
-_METRICS = ("published", "matched", "delivered", "failed", "deadLettered", "dropped")
+_METRICS = ("published", "matched", "delivered", "failed", "deadLettered", "dropped", "lost")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ class Grid:
     # what became of them
 
     def metrics(self, topic: str, name: str) -> dict[str, int]:
-        """Counts of events (`failed`: of attempts) since the subscription was made; `published`: to its topic."""
+        """Counts since the subscription was made: of events (`published`: to its topic; `lost`: by the delivery policy), and of
+        copies, of which an honest policy sends one each (`failed`: of attempts)."""
         subscription = self.subscription(topic, name)
         counts = self._store.counts(topic, subscription.name)
         return {metric: counts.get(metric, 0) for metric in _METRICS} | {"pending": self._store.pending(topic, name)}

@@ -131,11 +131,16 @@ class Store:
     # deliveries
 
     def publish(self, topic: str, published: int, matched: Sequence[tuple[str, Event, Sequence[float]]], now: float) -> None:
-        """Accept events: `matched` holds (subscription, event, due times of its copies). Once this returns, nothing is lost."""
+        """Accept events: `matched` holds (subscription, event, due times of its copies). Once this returns, nothing is lost
+
+        but an event without copies, which is counted as that.
+        """
         with self._db:
             self._count(topic, "", "published", published)
             for subscription, event, due_times in matched:
                 self._count(topic, subscription, "matched", 1)
+                if not due_times:
+                    self._count(topic, subscription, "lost", 1)
                 payload = orjson.dumps(event.body)
                 self._db.executemany(
                     "INSERT INTO deliveries (topic, subscription, schema, event, published_at, due_at) VALUES (?, ?, ?, ?, ?, ?)",
