@@ -144,6 +144,7 @@ def blob_created(blob: Blob, event_id: str = "e1", api: str = "PutBlob", sequenc
     return json.dumps(
         {
             "id": event_id,
+            "topic": STORAGE_ACCOUNT_ID,
             "eventType": "Microsoft.Storage.BlobCreated",
             "eventTime": blob.modified_at.isoformat(),
             "subject": "/blobServices/default/containers/...",
@@ -156,6 +157,7 @@ def blob_deleted(blob: Blob, event_id: str = "e2", sequencer: str = "00") -> str
     return json.dumps(
         {
             "id": event_id,
+            "source": STORAGE_ACCOUNT_ID,
             "type": "Microsoft.Storage.BlobDeleted",
             "specversion": "1.0",
             "time": blob.modified_at.isoformat(),
@@ -168,6 +170,7 @@ def model_registered(model: str, version: str) -> str:
     return json.dumps(
         {
             "id": f"{model}-{version}",
+            "topic": WORKSPACE_ID,
             "eventType": "Microsoft.MachineLearningServices.ModelRegistered",
             "eventTime": "2026-03-01T12:00:00Z",
             "data": {"ModelName": model, "ModelVersion": version, "ModelTags": {}},
@@ -179,6 +182,7 @@ def run_status_changed(run: str, status: str) -> str:
     return json.dumps(
         {
             "id": f"{run}-{status}",
+            "topic": WORKSPACE_ID,
             "eventType": "Microsoft.MachineLearningServices.RunStatusChanged",
             "eventTime": "2026-03-01T12:00:00.1234567Z",
             "data": {"runId": run, "runStatus": status, "runType": "azureml.PipelineRun"},

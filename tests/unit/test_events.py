@@ -105,7 +105,7 @@ def test_an_unknown_type_is_ignored_with_a_reason() -> None:
         (json.dumps(event(url="file:///etc/passwd")), "data.url"),
         (json.dumps(event(eTag="")), "data.eTag"),
         (json.dumps(event(contentLength=-1)), "data.contentLength holds -1"),
-        (json.dumps(event(contentLength="7")), "data.contentLength holds '7'"),
+        (json.dumps(event(contentLength="7 bytes")), "data.contentLength holds '7 bytes'"),
         (json.dumps(event(api=True)), "data.api holds True"),
     ],
 )
