@@ -56,6 +56,9 @@ def up(
     config: Annotated[Path, typer.Option(help="What to watch and how.")] = Path("tidegate.yaml"),
     free_ports: Annotated[bool, typer.Option(help="Take ports that are free instead of the usual ones.")] = False,
     pace: Annotated[float, typer.Option(min=0, help="Length of Azure ML's transitions: 0 immediate, 1 as slow as Azure.")] = 0.0,
+    chaos: Annotated[
+        str, typer.Option(help="Disturb Event Grid's deliveries: seed=7,duplicate=0.3,delay=2,reorder=0.2,drop=0.1.")
+    ] = "",
 ) -> None:
     """Start the whole stack and keep it up until Ctrl-C."""
     console = Console(stderr=True)
@@ -66,6 +69,7 @@ def up(
             environment,
             watched=sorted(set(data_assets(config).values())),
             pace=pace,
+            chaos=chaos,
             report=lambda name, address: console.print(f"  {name:<12} {address}"),
         )
         with stack:

@@ -95,6 +95,11 @@ class Child:
                 raise ChildFailed(f"{self.name} was not ready within {timeout:.0f} s:\n{tail(self.log)}")
             time.sleep(0.02)
 
+    def kill(self) -> None:
+        """SIGKILL to this process alone, not to its group: what `kill -9` does. Reaps it; safe to call twice."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self, *, grace: float = 5.0) -> None:
         """SIGTERM to the whole process group, SIGKILL after `grace` seconds; reaps the child. Safe to call twice."""
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):

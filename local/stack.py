@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -22,7 +23,9 @@ from local.host.keys import Keys
 from local.identity import TokenIssuer
 from local.layout import DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, StackEnvironment
 from local.observe import Observer
-from local.processes import Child, ChildFailed, port_answers, tail
+from local.parts import Part, Parts
+from local.parts import StackError as StackError
+from local.processes import Child, port_answers, tail
 from local.storage.azurite import Azurite
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,10 +52,6 @@ SUBSCRIPTIONS: list[tuple[str, str, str, dict[str, Any]]] = [
 ]
 
 
-class StackError(RuntimeError):
-    """The stack cannot start or go on. The message says what to do."""
-
-
 class _StateCredential:
     """A token credential for the stack's own use, from the state folder's signing key (no request, no emulator needed)."""
 
@@ -67,6 +66,8 @@ class Stack:
     """A context manager: `with Stack(environment) as stack`. `report(name, address)` is called as each part stands.
 
     `pace` is the length of Azure ML's transitions (0 immediate, 1 as slow as Azure); `retry_scale` multiplies Event Grid's waits.
+    `chaos` disturbs its deliveries (docs/how-to/try-the-worst.md); `lease` are the seconds after which a killed host's messages
+    come back.
     """
 
     def __init__(
@@ -76,11 +77,14 @@ class Stack:
         watched: list[str],
         pace: float = 0.0,
         retry_scale: float = 1.0,
+        chaos: str = "",
+        lease: float = 30.0,
         report: Callable[[str, str], None] = lambda _name, _address: None,
     ) -> None:
         self.environment = environment
         self._watched, self._pace, self._retry_scale, self._report = watched, pace, retry_scale, report
-        self._children: list[Child] = []
+        self.chaos, self._lease = chaos, lease
+        self._parts = Parts()
         self._lock: IO[str] | None = None
         self._observer: Observer | None = None
 
@@ -109,13 +113,13 @@ class Stack:
         env = self.environment
         mlflow = self._spawn_mlflow()  # first, because it takes longest
         self._start_azurite()
-        self._await(self._spawn_eventgrid(), env.ports.eventgrid, env.eventgrid_url)
+        self._await(self._spawn_eventgrid(), env.eventgrid_url)
         with EventGridClient(env.eventgrid_url) as grid:
             storage = grid.create_topic("storage", topic_type=STORAGE_ACCOUNTS, source=env.storage_account_id)
             workspace = grid.create_topic("workspace", topic_type=WORKSPACES, source=env.workspace_id)
             azureml, host = self._spawn_azureml(workspace, mlflow.url), self._spawn_host()
-            self._await(azureml, env.ports.azureml, env.base_url)
-            self._await(host, env.ports.host, env.host_url)
+            self._await(azureml, env.base_url)
+            self._await(host, env.host_url)
             # In this order: an event that is published before its subscription is there is nobody's.
             self._subscribe(grid)
         self._start_watcher(storage)
@@ -128,18 +132,29 @@ class Stack:
         if self._observer is not None:
             self._observer.close()
             self._observer = None
-        while self._children:
-            self._children.pop().stop(grace=10.0)
+        self._parts.stop()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def check(self) -> None:
-        """Raise StackError when a part has ended by itself."""
-        for child in self._children:
-            code = child.poll()
-            if code is not None:
-                raise StackError(f"{child.name} ended with exit code {code}. The end of {child.log}:\n{tail(child.log)}")
+        """Raise StackError when a part has ended by itself: not when `kill` ended it."""
+        self._parts.check()
+
+    def pid(self, part: str) -> int:
+        """The process id of `host`, `azureml`, `eventgrid`, `storage.watcher`, `azurite` or `mlflow`."""
+        return self._parts[part].child.pid
+
+    def kill(self, part: str) -> None:
+        """kill -9 of one part, at whatever it is doing. What it keeps stays; `restart` goes on from there."""
+        self._parts.kill(part)
+
+    def restart(self, part: str) -> None:
+        """Start a part again on the state, ports and keys that it had; returns when it answers.
+
+        It lives no longer than the thread that calls this (`processes.die_with_parent`): the one that keeps the stack.
+        """
+        self._parts.restart(part)
 
     def upload(self, container: str, name: str, content: bytes | str) -> None:
         """Put a file into a container of Azurite (made when missing), as a user's own tool would."""
@@ -187,20 +202,21 @@ class Stack:
     def _log(self, name: str) -> Path:
         return self.environment.state / "logs" / f"{name}.log"
 
-    def _spawn(self, name: str, options: Sequence[object], **variables: str) -> Child:
+    def _spawn(
+        self, name: str, options: Callable[[], Sequence[object]], ready: Callable[[Child], bool], **variables: str
+    ) -> Part:
         """Start `python -m local.<name>` with the stack's variables, without waiting for it."""
-        command = [sys.executable, "-m", f"local.{name}", *map(str, options)]
-        environment = {**_inherited(), **self.environment.variables(), **variables}
-        child = Child(name, command, log=self._log(name), env=environment, cwd=ROOT)
-        self._children.append(child)
-        return child
 
-    def _await(self, child: Child, port: int, address: str) -> None:
-        try:
-            child.wait_until(lambda: port_answers(port))
-        except ChildFailed as error:
-            raise StackError(f"{error}\nThe whole log: {child.log}") from error
-        self._report(child.name, address)
+        def begin() -> Child:
+            command = [sys.executable, "-m", f"local.{name}", *map(str, options())]
+            environment = {**_inherited(), **self.environment.variables(), **variables}
+            return Child(name, command, log=self._log(name), env=environment, cwd=ROOT)
+
+        return self._parts.keep(Part(begin(), begin, ready))
+
+    def _await(self, part: Part, address: str) -> None:
+        part.wait()
+        self._report(part.child.name, address)
 
     def _start_azurite(self) -> None:
         env = self.environment
@@ -211,7 +227,7 @@ class Stack:
             queue_port=env.ports.queue,
             log=env.state / "logs" / "azurite.log",
         )
-        self._children.append(azurite.child)
+        self._parts.keep(Part(azurite.child))
         self._report("azurite", env.blob_url)
         self._ensure_containers([*self._watched, LEDGER_CONTAINER, DEAD_LETTER_CONTAINER])
 
@@ -226,40 +242,48 @@ class Stack:
     def _spawn_mlflow(self) -> MlflowServer:
         """On a port of its own: at the stack's the emulator stands before it."""
         server = MlflowServer.spawn(self.environment.state / "mlflow", log=self._log("mlflow"))
-        self._children.append(server.child)
+        self._parts.keep(Part(server.child))
         return server
 
-    def _spawn_eventgrid(self) -> Child:
+    def _spawn_eventgrid(self) -> Part:
         env = self.environment
-        options = ["--state", env.state / "eventgrid", "--port", env.ports.eventgrid, "--time-scale", self._retry_scale]
-        return self._spawn("eventgrid", [*options, *self._blob_options()])
+
+        def options() -> list[object]:  # asked at every start: `chaos` may have been changed
+            where = ["--state", env.state / "eventgrid", "--port", env.ports.eventgrid, *self._blob_options()]
+            return [*where, "--time-scale", self._retry_scale, "--chaos", self.chaos]
+
+        return self._spawn("eventgrid", options, _answers(env.ports.eventgrid))
 
     def _blob_options(self) -> list[object]:
         """How the stack's own services reach Azurite."""
         env = self.environment
         return ["--blob-url", env.blob_url, "--identity-key", env.signing_key, "--ca", env.certificates.bundle]
 
-    def _spawn_azureml(self, topic: TopicAccess, mlflow_url: str) -> Child:
+    def _spawn_azureml(self, topic: TopicAccess, mlflow_url: str) -> Part:
         """The emulator starts the scoring router itself."""
         env, ports = self.environment, self.environment.ports
         options = ["--state", env.state, "--port", ports.azureml, "--router-port", ports.router, "--blob-url", env.blob_url]
         options += ["--mlflow-url", mlflow_url, "--mlflow-port", ports.mlflow, "--time-scale", self._pace]
         options += ["--event-topic-url", topic.endpoint, "--no-print-env", "--verbose"]
-        return self._spawn("azureml", options, TIDEGATE_EVENT_TOPIC_KEY=topic.key)
+        return self._spawn("azureml", lambda: options, _answers(ports.azureml), TIDEGATE_EVENT_TOPIC_KEY=topic.key)
 
-    def _spawn_host(self) -> Child:
+    def _spawn_host(self) -> Part:
         env = self.environment
         options = ["--app", ROOT, "--port", env.ports.host, "--state", env.state / "host", "--longest-poll", 0.2]
-        return self._spawn("host", options)
+        return self._spawn("host", lambda: [*options, "--lease", self._lease], _answers(env.ports.host))
 
     def _start_watcher(self, topic: TopicAccess) -> None:
         options = ["--state", self.environment.state / "watcher", "--topic-url", topic.endpoint, *self._blob_options()]
         for container in self._watched:
             options += ["--container", container]
-        self._log("storage.watcher").unlink(missing_ok=True)
-        child = self._spawn("storage.watcher", options, TIDEGATE_WATCHER_TOPIC_KEY=topic.key)
+
+        def begin() -> list[object]:
+            self._log("storage.watcher").unlink(missing_ok=True)
+            return options
+
         # What is uploaded before its first look counts as there already.
-        child.wait_until(lambda: tail(child.log, 1).endswith("watching"))
+        watches = partial(_has_said, "watching")
+        self._spawn("storage.watcher", begin, watches, TIDEGATE_WATCHER_TOPIC_KEY=topic.key).wait()
 
     def _subscribe(self, grid: EventGridClient) -> None:
         """The three event subscriptions of docs/how-to/deploy-to-azure.md, to the host's webhook."""
@@ -271,6 +295,14 @@ class Stack:
                 "properties": {"resourceId": self.environment.storage_account_id, "blobContainerName": DEAD_LETTER_CONTAINER},
             }
             grid.create_subscription(topic, name, endpoint_url=url, filter=event_filter, dead_letter=dead_letters)
+
+
+def _answers(port: int) -> Callable[[Child], bool]:
+    return lambda _: port_answers(port)
+
+
+def _has_said(word: str, child: Child) -> bool:
+    return tail(child.log, 1).endswith(word)
 
 
 def _inherited() -> Mapping[str, str]:
