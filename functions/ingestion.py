@@ -3,16 +3,16 @@
 import azure.functions as func
 
 from ml_core import bootstrap
-from ml_core.ingestion import reconcile, record
+from ml_core.ingestion import accept, reconcile
 
 blueprint = func.Blueprint()
 
 
 @blueprint.function_name("register_uploaded_data")
 @blueprint.event_grid_trigger(arg_name="event")
-def register_uploaded_data(event: str) -> None:
-    """BlobCreated and BlobDeleted of the watched containers: note the arrival, wake the data asset."""
-    record.receive(bootstrap.services(), event)
+async def register_uploaded_data(event: str) -> None:
+    """BlobCreated and BlobDeleted of the watched containers: record the arrival, wake the data asset. Many share one write."""
+    await accept.accept(bootstrap.services(), event)
 
 
 @blueprint.function_name("reconcile_data_asset")

@@ -157,9 +157,9 @@ def handle(services: Services, kind: str, message: str, reconcile: Callable[[Ser
         _schedule_look(services, kind, key, look_again_in, handled=token)
 
 
-def wake(services: Services, kind: str, key: str) -> None:
-    """Ask for a look at `key` now."""
-    services.queue.enqueue(kind, json.dumps({"key": key}))
+def wake(services: Services, kind: str, key: str, *, delay: timedelta = timedelta(0)) -> None:
+    """Ask for a look at `key`: now, or after a while."""
+    services.queue.enqueue(kind, json.dumps({"key": key}), delay=delay)
 
 
 @dataclass(frozen=True)

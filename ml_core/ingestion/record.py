@@ -1,42 +1,79 @@
 """Records what storage tells about a data asset's blobs, and wakes the asset.
 
-An arrival is a note for people and for lineage. What a version holds is read from the container itself when the window
-closes, so a late, doubled, reordered or forged event changes nothing: in particular, an old event never undoes a newer one.
+An arrival says "look here", and is kept for lineage. What a version holds is checked against the container itself, so a late,
+doubled, reordered or forged event can neither add a file nor lose one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from ml_core import intake
-from ml_core.documents import to_document
-from ml_core.events import BlobCreated, BlobDeleted, Event, Ignored
-from ml_core.naming import fingerprint
+from ml_core.errors import PermanentError
+from ml_core.events import BlobCreated, BlobDeleted, Event
+from ml_core.ingestion.arrivals import Receipt, put_bundle
+from ml_core.intake import Outcome, ignored, refused
 from ml_core.reconciling import DATA_ASSETS, wake
 from ml_core.services import Services
 
-EMPTY_FILE = "the file is empty (0 bytes), so it cannot be part of a data version"
+
+@dataclass(frozen=True)
+class Arrival:
+    """An event about a blob of a data asset."""
+
+    asset: str
+    receipt: Receipt
 
 
 def receive(services: Services, raw: str) -> None:
     """Take in one storage event."""
-    intake.receive(services, raw, record)
+    take_in(services, [raw])
 
 
-def record(services: Services, event: Event) -> Ignored | None:
-    """Note the arrival once (by url and eTag; a deletion by its sequencer) and wake the data asset."""
+def take_in(services: Services, raws: Iterable[str]) -> None:
+    """Take in storage events: the arrivals of each data asset in one bundle, and each asset woken once."""
+    arrivals: dict[str, list[tuple[str, Event | None, Receipt]]] = {}
+    for raw in raws:
+        event, found = sort(services, raw)
+        if isinstance(found, Arrival):
+            arrivals.setdefault(found.asset, []).append((raw, event, found.receipt))
+        else:
+            intake.settle(services, raw, event, found)
+    for asset, group in arrivals.items():
+        try:
+            put_bundle(services, asset, [receipt for _, _, receipt in group])
+            # Also when the bundle was there: the first delivery may have died between the bundle and this line.
+            wake(services, DATA_ASSETS, asset)
+        except PermanentError as error:
+            for raw, event, _ in group:
+                intake.settle(services, raw, event, refused(str(error)))
+
+
+def sort(services: Services, raw: str) -> tuple[Event | None, Arrival | Outcome]:
+    """The event, None when it cannot be read; and whose arrival it is, or what becomes of it. Writes nothing."""
+    event, outcome = intake.screen(services, raw)
+    if event is None or outcome is not None:
+        return event, outcome or refused("it cannot be read")
     if not isinstance(event, BlobCreated | BlobDeleted):
-        return Ignored(event.event_id, type(event).__name__, "it says nothing about a blob")
+        return event, ignored("it says nothing about a blob")
     asset = services.config.asset_of(event.container, event.path)
     if asset is None:
         reason = f"no data asset of the configuration holds {event.path!r} of the container {event.container!r}"
-        return Ignored(event.event_id, type(event).__name__, reason)
-    identity = event.etag if isinstance(event, BlobCreated) else f"deleted {event.sequencer or event.event_id}"
-    note = {
-        "what": type(event).__name__,
-        "event": to_document(event),
-        "received_at": services.now().isoformat(),
-        "refused": EMPTY_FILE if isinstance(event, BlobCreated) and event.size == 0 else None,
-    }
-    services.ledger.claim(f"arrivals/{asset}/{fingerprint(event.url, identity)}.json", note)
-    # Also when the note was there: the first delivery may have died between the note and this line.
-    wake(services, DATA_ASSETS, asset)
-    return None
+        return event, ignored(reason)
+    return event, Arrival(asset, _receipt(services, event))
+
+
+def _receipt(services: Services, event: BlobCreated | BlobDeleted) -> Receipt:
+    created = isinstance(event, BlobCreated)
+    return Receipt(
+        event_id=event.event_id,
+        what="created" if created else "deleted",
+        path=event.path,
+        url=event.url,
+        etag=event.etag if isinstance(event, BlobCreated) else "",
+        size=event.size if isinstance(event, BlobCreated) else 0,
+        sequencer=event.sequencer,
+        occurred_at=event.occurred_at,
+        received_at=services.now(),
+    )

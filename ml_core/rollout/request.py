@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ml_core import intake
-from ml_core.events import Event, Ignored, ModelRegistered
+from ml_core.events import Event, ModelRegistered
+from ml_core.intake import Outcome, ignored, matched
 from ml_core.naming import is_model_version
-from ml_core.reconciling import ROLLOUTS, wake
+from ml_core.reconciling import MODELS, ROLLOUTS, wake
 from ml_core.services import Services
 
 
@@ -14,21 +15,17 @@ def receive(services: Services, raw: str) -> None:
     intake.receive(services, raw, on_model_registered)
 
 
-def on_model_registered(services: Services, event: Event) -> Ignored | None:
+def on_model_registered(services: Services, event: Event) -> Outcome:
     """Ask for the rollout of a model of ours. Whether the version exists is read from the workspace later."""
     if not isinstance(event, ModelRegistered):
-        return Ignored(event.event_id, type(event).__name__, "it says nothing about a registered model")
+        return ignored("it says nothing about a registered model")
     model = services.config.models.get(event.model)
     if model is None:
-        return Ignored(event.event_id, type(event).__name__, f"no model of the configuration is called {event.model!r}")
+        return ignored(f"no model of the configuration is called {event.model!r}")
     if not is_model_version(event.version):
-        return Ignored(
-            event.event_id,
-            type(event).__name__,
-            f"version {event.version!r} is no whole number of at most nine digits, so none of the pipeline's",
-        )
+        return ignored(f"version {event.version!r} is no whole number of at most nine digits, so none of the pipeline's")
     request_rollout(services, model.endpoint.name, event.model, event.version)
-    return None
+    return matched(f"{MODELS}/{event.model}", f"version {event.version} is asked for at the endpoint {model.endpoint.name}")
 
 
 def request_rollout(services: Services, endpoint: str, model: str, version: str) -> None:
@@ -44,3 +41,8 @@ def requested_versions(services: Services, endpoint: str, *, above: int) -> list
     names = services.ledger.keys(f"rollout-requests/{endpoint}/")
     versions = [name.rsplit("/", 1)[1].removesuffix(".json") for name in names]
     return sorted((version for version in versions if is_model_version(version) and int(version) > above), key=int, reverse=True)
+
+
+def is_requested(services: Services, endpoint: str, version: str) -> bool:
+    """Whether the rollout of a version was asked for, by whomever."""
+    return services.ledger.get(f"rollout-requests/{endpoint}/{version}.json") is not None

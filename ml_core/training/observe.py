@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ml_core import intake
-from ml_core.events import Event, Ignored, RunStatusChanged
-from ml_core.reconciling import MODELS, wake
+from ml_core.events import Event, RunStatusChanged
+from ml_core.intake import Outcome, ignored, matched
+from ml_core.reconciling import JOBS, MODELS, wake
 from ml_core.services import Services
 
 
@@ -13,14 +14,14 @@ def receive(services: Services, raw: str) -> None:
     intake.receive(services, raw, observe)
 
 
-def observe(services: Services, event: Event) -> Ignored | None:
+def observe(services: Services, event: Event) -> Outcome:
     """Wake the model whose running job this is. A pipeline announces its steps too: only the job itself counts."""
     if not isinstance(event, RunStatusChanged):
-        return Ignored(event.event_id, type(event).__name__, "it says nothing about a run")
+        return ignored("it says nothing about a run")
     for name in services.config.models:
         entry = services.ledger.get(f"{MODELS}/{name}.json")
         running = entry.value["state"]["running"] if entry else None
         if running and running["job"] == event.run_id:
             wake(services, MODELS, name)
-            return None
-    return Ignored(event.event_id, type(event).__name__, f"{event.run_id} is no training job that is being followed")
+            return matched(f"{JOBS}/{event.run_id}", f"it is the job that {name} is trained by; its status is {event.status}")
+    return ignored(f"{event.run_id} is no training job that is being followed")
