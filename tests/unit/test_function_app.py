@@ -68,13 +68,14 @@ def test_importing_the_app_loads_nothing_that_is_only_needed_later() -> None:
 def test_the_path_of_an_event_never_loads_the_machine_learning_sdk(function: str, event: str) -> None:
     name = function.split(".")[1]
     loaded = run(
-        "import json, sys, function_app\n"
+        "import asyncio, inspect, json, sys, function_app\n"
         "from ml_core import bootstrap\n"
         "from tests.story import Story, blob_created, model_registered, run_status_changed\n"
         "story = Story()\n"
         "bootstrap.use(story.services)\n"
         "functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}\n"
-        f"functions[{name!r}]({event})\n"
+        f"called = functions[{name!r}]({event})\n"
+        "if inspect.iscoroutine(called): asyncio.run(called)\n"
         "assert story.ledger.entries, 'the event left no trace'\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
@@ -84,14 +85,15 @@ def test_the_path_of_an_event_never_loads_the_machine_learning_sdk(function: str
 
 def test_the_whole_road_runs_through_the_functions_themselves() -> None:
     status = run(
-        "import json, azure.functions as func, function_app\n"
+        "import asyncio, json, azure.functions as func, function_app\n"
         "from ml_core import bootstrap\n"
         "from tests.story import Story, blob_created\n"
         "story = Story()\n"
         "bootstrap.use(story.services)\n"
         "functions = {f.get_function_name(): f.get_user_function() for f in function_app.app.get_functions()}\n"
         "queues = {'data-assets': 'reconcile_data_asset', 'models': 'reconcile_model', 'rollouts': 'advance_rollout'}\n"
-        "functions['register_uploaded_data'](blob_created(story.containers.upload('flights', 'incoming/a.csv')))\n"
+        "upload = blob_created(story.containers.upload('flights', 'incoming/a.csv'))\n"
+        "asyncio.run(functions['register_uploaded_data'](upload))\n"
         "while story.queue.messages:\n"
         "    received = story.queue.receive()\n"
         "    if received is None:\n"
