@@ -3,7 +3,7 @@
 Kill it anywhere: the next tick sees where the world stands and goes on. Decisions are replayable, because `decide` is pure and
 is kept with everything it saw. Those that were taken form a chain: the key's document names the last one, and each the one
 before it (`follows`). A decision is kept before it is taken, so that none is taken that is not kept; one whose tick then lost the
-race for the document, or died, is not on the chain.
+race for the document, or died, is not on the chain. How a key's messages come, come again and end in the inbox is in `looks`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
-from uuid import uuid4
 
+from ml_core import inbox
 from ml_core.documents import from_document, time_name, to_document
 from ml_core.errors import Conflict, PermanentError
-from ml_core.naming import fingerprint
+from ml_core.looks import Look, failed, last_look, read_message, recovered, schedule
 from ml_core.ports import Entry, Ledger
 from ml_core.services import Services
 
@@ -27,8 +27,8 @@ JOBS = "training-jobs"
 
 # After a lost race the winner needs a moment to finish its step.
 _AFTER_A_CONFLICT = timedelta(seconds=2)
-# Storage queues hide a message for seven days at most. A look that comes too early only decides to wait again.
-_LONGEST_DELAY = timedelta(hours=1)
+# What a key's document says after a look that came to nothing, or after a person asked for another try.
+_REFUSED, _NOT_OBSERVED, _FORGIVEN = "refused", "not observed", "forgiven"
 
 
 class Action(Protocol):
@@ -58,6 +58,10 @@ O = TypeVar("O")  # noqa: E741 - S, O, A: state, observation, action
 A = TypeVar("A", bound=Action)
 
 
+def _unchanged(state: S) -> S:
+    return state
+
+
 @dataclass(frozen=True)
 class Rules(Generic[S, O, A]):
     """The pure half of a capability."""
@@ -82,6 +86,10 @@ class Rules(Generic[S, O, A]):
     """Whether the state is written before the step is taken. Then of two ticks at the same time the loser does not act at all;
     `decide` must see in the world that a step is still missing. Otherwise the step must be harmless when taken twice."""
 
+    forgive: Callable[[S], S] = _unchanged
+    """The state without what `refuse` has put into it, so that the refused action is tried at the next look. The same state: no
+    refusal stands."""
+
 
 def tick(
     rules: Rules[S, O, A], key: str, services: Services, observe: Callable[[S], O], act: Callable[[A], None]
@@ -95,32 +103,44 @@ def tick(
         observation = observe(state)
     except PermanentError as error:
         # Nothing is decided and nothing forgotten; the sweep looks again, when somebody may have corrected it.
-        _commit(services.ledger, path, entry, _Tick(state, {"kind": "not observed", "reason": str(error)}, now))
+        _keep_failure(services, rules.kind, key, str(error))
+        _commit(services.ledger, path, entry, _Tick(state, {"kind": _NOT_OBSERVED, "reason": str(error)}, now))
         return None
     action = rules.decide(state, observation, now)
-    taken = _Tick(rules.evolve(state, action, now), {"kind": action.kind, "reason": action.reason}, now)
+    after = rules.evolve(state, action, now)
+    taken = _Tick(after, {"kind": action.kind, "reason": action.reason}, now)
     # Waiting is asked for many times and answered alike: the same answer is kept once.
-    if entry is None or taken.answer != entry.value["answer"] or taken.state != state:
-        decision = {
-            "state": to_document(state),
-            "observation": to_document(observation),
-            "now": now.isoformat(),
-            "action": to_document(action),
-            "follows": entry.value.get("decision") if entry else None,
-        }
-        taken = replace(taken, decision=_keep(services.ledger, f"decisions/{rules.kind}/{key}", now, decision))
+    if entry is None or taken.answer != entry.value["answer"] or after != state:
+        decision = {"state": state, "observation": observation, "action": action}
+        taken = replace(taken, decision=_keep(services.ledger, f"decisions/{rules.kind}/{key}", now, decision, entry))
+    over = _failing(rules, entry, state) and rules.forgive(after) == after
     if rules.commit_first:
         entry = _commit(services.ledger, path, entry, taken)
     try:
         act(action)
     except PermanentError as error:
-        answer = {"kind": "refused", "reason": str(error)}
+        _keep_failure(services, rules.kind, key, str(error))
+        answer = {"kind": _REFUSED, "reason": str(error)}
         refused = replace(taken, state=rules.refuse(state, action, str(error), now), answer=answer)
         _commit(services.ledger, path, entry, refused)
         return None
+    if over:
+        inbox.succeeded(services, "work", _permanent(rules.kind, key), action.reason)
     if not rules.commit_first:
         _commit(services.ledger, path, entry, taken)
     return action.look_again_in
+
+
+def forgive(rules: Rules[S, O, A], key: str, services: Services, reason: str) -> None:
+    """Let a refused action be tried at the next look, because a person says that its cause is gone. Conflict: ask again."""
+    path = f"{rules.kind}/{key}.json"
+    entry = services.ledger.get(path)
+    if entry is None:
+        return
+    state: S = from_document(rules.state, entry.value["state"])
+    forgiven = rules.forgive(state)
+    if forgiven != state:
+        _commit(services.ledger, path, entry, _Tick(forgiven, {"kind": _FORGIVEN, "reason": reason}, services.now()))
 
 
 def decisions_taken(ledger: Ledger, kind: str, key: str) -> Iterator[Entry]:
@@ -140,21 +160,29 @@ def replay(rules: Rules[S, O, A], decision: Mapping[str, Any]) -> A:
 
 
 def handle(services: Services, kind: str, message: str, reconcile: Callable[[Services, str], timedelta | None]) -> None:
-    """Work off one queue message, and schedule the next look.
+    """Work off one queue message, and schedule the next look; one that fails is tried again, later each time (`looks`).
 
-    A look that is scheduled carries a token, and the ledger holds the newest token of each key. So a key has one chain of looks,
-    however many events have woken it: a message with an older token has been overtaken and is dropped. Messages without a
-    token (events, the sweep) are always worked off.
+    Only a fault that cannot even be written down is raised: then the host delivers the message again.
     """
-    key, token = _read(services, kind, message)
-    if not key or (token and token not in _expected_tokens(services.ledger, kind, key)):
+    read = read_message(services, kind, message)
+    last = last_look(services.ledger, kind, read.key) if read else Look()
+    if read is None or not last.expects(read.token):
         return
     try:
-        look_again_in = reconcile(services, key)
+        look_again_in = reconcile(services, read.key)
     except Conflict:
-        look_again_in = _AFTER_A_CONFLICT
+        schedule(services, kind, read.key, _AFTER_A_CONFLICT, handled=read.token, last=last)
+        return
+    except PermanentError as error:
+        _keep_failure(services, kind, read.key, str(error))
+        return
+    except Exception as error:  # noqa: BLE001 - an unknown fault counts as temporary
+        failed(services, read, last, error)
+        return
+    if last.attempt:
+        recovered(services, read, last)
     if look_again_in is not None:
-        _schedule_look(services, kind, key, look_again_in, handled=token)
+        schedule(services, kind, read.key, look_again_in, handled=read.token)
 
 
 def wake(services: Services, kind: str, key: str, *, delay: timedelta = timedelta(0)) -> None:
@@ -172,12 +200,39 @@ class _Tick:
     decision: str | None = None
 
 
-def _keep(ledger: Ledger, folder: str, now: datetime, decision: Mapping[str, Any]) -> str:
+def _keep(ledger: Ledger, folder: str, now: datetime, decision: Mapping[str, object], before: Entry | None) -> str:
     """Keep a decision under a name of its own; return the name."""
+    document: dict[str, Any] = {name: to_document(value) for name, value in decision.items()}
+    document |= {"now": now.isoformat(), "follows": before.value.get("decision") if before else None}
     number = 0
-    while not ledger.claim(name := f"{folder}/{time_name(now)}-{number}.json", decision):
+    while not ledger.claim(name := f"{folder}/{time_name(now)}-{number}.json", document):
         number += 1
     return name
+
+
+def _failing(rules: Rules[S, O, A], entry: Entry | None, state: S) -> bool:
+    """Whether the look before came to nothing, or a refusal stands."""
+    answered = entry.value["answer"]["kind"] if entry else ""
+    return answered in (_REFUSED, _NOT_OBSERVED, _FORGIVEN) or rules.forgive(state) != state
+
+
+def _keep_failure(services: Services, kind: str, key: str, error: str) -> None:
+    """Ask a person at once: trying again cannot help. Before the key's document says so, lest a crash forgets to ask."""
+    inbox.put(
+        services,
+        kind="work",
+        identity=_permanent(kind, key),
+        source=f"queue tidegate-{kind}",
+        key=f"{kind}/{key}",
+        payload=json.dumps({"key": key}),
+        error=error,
+        permanent=True,
+    )
+
+
+def _permanent(kind: str, key: str) -> str:
+    """What an item of the inbox is told by. Apart from failures that pass: one being over does not end the other."""
+    return f"{kind}/{key} permanent"
 
 
 def _commit(ledger: Ledger, path: str, entry: Entry | None, tick: _Tick) -> Entry:
@@ -186,31 +241,3 @@ def _commit(ledger: Ledger, path: str, entry: Entry | None, tick: _Tick) -> Entr
     if entry and {**entry.value, "at": None} == {**value, "at": None}:
         return entry
     return Entry(path, value, ledger.put(path, value, etag=entry.etag if entry else None))
-
-
-def _read(services: Services, kind: str, message: str) -> tuple[str, str]:
-    """The key and the token of a message; a message that nobody of us wrote is kept with the reason, and has no key."""
-    try:
-        content = json.loads(message)
-        return str(content["key"]), str(content.get("look", ""))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        note = {"queue": kind, "message": message[:4096], "reason": f"not a message of Tidegate: {error!r}"}
-        services.ledger.claim(f"rejected/messages/{fingerprint(kind, message)}.json", note)
-        return "", ""
-
-
-def _expected_tokens(ledger: Ledger, kind: str, key: str) -> tuple[str, ...]:
-    """The token of the look to come, and of the one that asked for it: should it have died before the queue had the next one,
-    it is delivered again and must not count as overtaken."""
-    entry = ledger.get(f"looks/{kind}/{key}.json")
-    return (str(entry.value["look"]), str(entry.value["handled"])) if entry else ()
-
-
-def _schedule_look(services: Services, kind: str, key: str, delay: timedelta, *, handled: str) -> None:
-    delay = min(delay, _LONGEST_DELAY)
-    at = services.now() + delay
-    token = f"{time_name(at)}-{uuid4().hex[:8]}"  # two looks may be due at the same time
-    # The token first: a message that overtakes it would be dropped as overtaken.
-    note = {"look": token, "handled": handled, "at": at.isoformat()}
-    services.ledger.overwrite(f"looks/{kind}/{key}.json", note)
-    services.queue.enqueue(kind, json.dumps({"key": key, "look": token}), delay=delay)

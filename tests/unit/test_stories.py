@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from ml_core import inbox
 from ml_core.documents import from_document
 from ml_core.ingestion.decide import RULES as INGESTION
 from ml_core.ingestion.record import receive as receive_blob_event
