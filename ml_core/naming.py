@@ -33,16 +33,16 @@ def data_version(blobs: Iterable[tuple[str, str, int]]) -> str:
     return "v" + hashlib.sha256(json.dumps(manifest, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
-def training_job(model: str, version: str, cause: str) -> str:
-    """`train-<model>-<data version>`, with the cause behind it unless it is the data itself.
+def training_job(model: str, version: str, *causes: str) -> str:
+    """`train-<model>-<data version>`, with its causes behind it, joined by '_', unless it is the data alone.
 
     What Azure would not take of it is replaced or cut, and a fingerprint of the whole stands in for it: no two share a name.
     """
-    name = f"train-{model}-{version}" + ("" if cause == "data" else f"-{cause}")
+    name = f"train-{model}-{version}" + ("" if causes == ("data",) else f"-{'_'.join(causes)}")
     accepted = _NOT_IN_A_JOB_NAME.sub("-", name)
-    if accepted == name and len(name) <= _LONGEST_JOB_NAME:
+    if accepted == name and len(name) <= _LONGEST_JOB_NAME and not any("_" in cause for cause in causes):
         return name
-    return f"{accepted[: _LONGEST_JOB_NAME - 33]}-{fingerprint(model, version, cause)}"
+    return f"{accepted[: _LONGEST_JOB_NAME - 33]}-{fingerprint(model, version, *causes)}"
 
 
 def is_job_name(text: str) -> bool:

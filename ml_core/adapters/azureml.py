@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # that a locked-down function app does not have. An address that cannot be parsed ends that at once, and the check is skipped.
 _NO_SCHEMA = "http://["
 _STANDARD_OUTPUT = threading.Lock()
+# A pipeline's input cannot be empty: the SDK drops it then.
+_UNKNOWN = "unknown"
 # Of a failed deployment's log. The server starts again after a failure and says much while it does: the reason is further up.
 _LOG_LINES = 300
 
@@ -79,7 +81,8 @@ class AzureMLWorkspace:
             if self._found(lambda: self._client.jobs.get(job.name)) is not None:
                 return
             values: dict[str, Any] = {"data_asset": job.data_asset, "data_version": job.data_version, "model_name": job.model}
-            values |= {"cause": job.cause, "git_commit": self._settings.git_commit, **job.inputs}
+            values |= {"cause": job.cause, "correlation_id": job.correlation_id or _UNKNOWN}
+            values |= {"git_commit": self._settings.git_commit, **job.inputs}
             # The only account that the pipeline may read blobs of, whatever a manifest names.
             values["data_account_url"] = self._settings.data_blob_url
             # Overrides of the YAML, not attributes of the loaded job: the SDK turns only the former into job inputs.
@@ -93,6 +96,7 @@ class AzureMLWorkspace:
                 "tidegate.data_asset": job.data_asset,
                 "tidegate.data_version": job.data_version,
                 "tidegate.cause": job.cause,
+                "tidegate.correlation_id": job.correlation_id or _UNKNOWN,
             }
             self._client.jobs.create_or_update(pipeline)
 
@@ -175,7 +179,10 @@ class AzureMLWorkspace:
                 code_configuration=CodeConfiguration(code=str(components / "score"), scoring_script="score.py"),
                 instance_type=spec.instance_type,
                 instance_count=spec.instance_count,
-                tags={"tidegate.model": f"{spec.model}:{spec.version}"},
+                tags={
+                    "tidegate.model": f"{spec.model}:{spec.version}",
+                    "tidegate.correlation_id": spec.correlation_id or _UNKNOWN,
+                },
             )
             self._client.online_deployments.begin_create_or_update(deployment)
 

@@ -64,7 +64,7 @@ def evolve(state: State, action: Action, now: datetime) -> State:
     active = state.active
     if isinstance(action, Begin):
         begun = Rollout(action.model, action.version, Phase.PROVISIONING, action.candidate, action.stable, since=now)
-        return replace(state, active=begun)
+        return replace(state, active=replace(begun, correlation_id=action.correlation_id))
     if isinstance(action, ShiftTraffic) and active is not None:
         if action.phase == active.phase and weights(action.weights) == weights(active.intended):
             return state  # the same step once more
@@ -117,7 +117,8 @@ def _next_rollout(observation: Observation) -> Action:
     candidate = idle_slot(stable)
     if candidate in deployments:
         return _remove_leftover(deployments[candidate], observation)
-    return Begin(model, version, candidate, stable, f"{model}:{version} was registered; {candidate} is idle")
+    reason = f"{model}:{version} was registered; {candidate} is idle"
+    return Begin(model, version, candidate, stable, reason, correlation_id=observation.origin.correlation_id)
 
 
 def _remove_leftover(leftover: DeploymentState, observation: Observation) -> Action:
@@ -137,7 +138,8 @@ def _provision(rollout: Rollout, observation: Observation) -> Action:
         return Settle(rollout, "failed", f"the endpoint's provisioning is {endpoint.provisioning_state}")
     deployment = endpoint.deployments.get(slot)
     if deployment is None:
-        return CreateDeployment(slot, rollout.model, rollout.version, f"{slot} is to hold the candidate", poll)
+        reason = f"{slot} is to hold the candidate"
+        return CreateDeployment(slot, rollout.model, rollout.version, reason, poll, rollout.correlation_id)
     if _busy(deployment.provisioning_state):
         return Hold(f"{slot} is {deployment.provisioning_state}", poll)
     if deployment.provisioning_state.lower() != "succeeded":
@@ -149,7 +151,7 @@ def _provision(rollout: Rollout, observation: Observation) -> Action:
     if weights(endpoint.traffic) != _before(rollout):
         return _respect(endpoint, _before(rollout), observation)
     share = 100 if rollout.stable is None else observation.rules.steps[0]
-    return ShiftTraffic(_split(rollout, share), Phase.RAMPING, f"smoke test: {smoke.reason}", poll)
+    return _shift(rollout, share, Phase.RAMPING, f"smoke test: {smoke.reason}", observation)
 
 
 def _read_back(rollout: Rollout, endpoint: EndpointState | None, observation: Observation) -> Action | None:
@@ -161,7 +163,8 @@ def _read_back(rollout: Rollout, endpoint: EndpointState | None, observation: Ob
         return None
     if seen == _before(rollout):
         # The update was lost or failed, and it is still the intended one.
-        return ShiftTraffic(rollout.intended, rollout.phase, rollout.reason, observation.rules.poll)
+        poll, correlation_id = observation.rules.poll, rollout.correlation_id
+        return ShiftTraffic(rollout.intended, rollout.phase, rollout.reason, poll, correlation_id)
     return _respect(endpoint, weights(rollout.intended), observation)
 
 
@@ -179,7 +182,7 @@ def _ramp(rollout: Rollout, observation: Observation, now: datetime) -> Action:
     verdict, why = judge(observation.evidence, rules.min_requests)
     # First of all, since it must not wait for the end of a step.
     if verdict is Verdict.UNHEALTHY:
-        return ShiftTraffic(_split(rollout, 0), Phase.ROLLING_BACK, f"at {share} %: {why}", rules.poll)
+        return _shift(rollout, 0, Phase.ROLLING_BACK, f"at {share} %: {why}", observation)
     ends_at = (rollout.since or now) + (rules.bake if share == 100 else rules.interval)
     if now < ends_at:
         return Hold(f"at {share} %, watched until {ends_at:%H:%M:%S}", min(rules.poll, ends_at - now))
@@ -188,7 +191,7 @@ def _ramp(rollout: Rollout, observation: Observation, now: datetime) -> Action:
     if verdict is Verdict.INCONCLUSIVE:
         return Hold(f"at {share} %: {why}", rules.poll)
     following = next(step for step in rules.steps if step > share)
-    return ShiftTraffic(_split(rollout, following), Phase.RAMPING, f"at {share} %: {why}", rules.poll)
+    return _shift(rollout, following, Phase.RAMPING, f"at {share} %: {why}", observation)
 
 
 def _archive(rollout: Rollout, observation: Observation) -> Action:
@@ -207,10 +210,11 @@ def _before(rollout: Rollout) -> dict[str, int]:
     return weights(rollout.before) or ({rollout.stable: 100} if rollout.stable else {})
 
 
-def _split(rollout: Rollout, share: int) -> dict[str, int]:
+def _shift(rollout: Rollout, share: int, phase: Phase, reason: str, observation: Observation) -> ShiftTraffic:
     """Weights that sum to 100: `share` percent for the candidate, the rest for the stable deployment."""
     stable = {rollout.stable: 100 - share} if rollout.stable else {}
-    return {**stable, rollout.candidate: share}
+    split = {**stable, rollout.candidate: share}
+    return ShiftTraffic(split, phase, reason, observation.rules.poll, rollout.correlation_id)
 
 
 def _busy(provisioning_state: str) -> bool:

@@ -12,11 +12,17 @@ from ml_core.ports import JobState, ModelVersion
 class Origin:
     """What is known of the job that a model version names in its tag `job`.
 
-    `noted` is our own note from when we submitted it (None: we never did), `job` the job as the workspace has it.
+    `noted` is our own note from when we submitted it (None: we never did): its `model`, `data_version` and `correlation_id`.
+    `job` is the job as the workspace has it.
     """
 
     noted: Mapping[str, str] | None = None
     job: JobState | None = None
+
+    @property
+    def correlation_id(self) -> str:
+        """What the trail of the model's data is found by; '' for a model that is not ours."""
+        return self.noted.get("correlation_id", "") if self.noted else ""
 
 
 def objection(version: ModelVersion, origin: Origin) -> str:

@@ -74,7 +74,10 @@ def _origin(services: Services, version: ModelVersion) -> Origin:
     """What the ledger and the workspace know of the job that a version names. The name is somebody's word: it may be anything."""
     job = version.tags.get("job", "")
     noted = services.ledger.get(f"{JOBS}/{job}.json") if is_job_name(job) else None
-    return Origin(noted.value, services.workspace.job(job)) if noted else Origin()
+    if noted is None:
+        return Origin()
+    told = {field: str(noted.value.get(field, "")) for field in ("model", "data_version", "correlation_id")}
+    return Origin(told, services.workspace.job(job))
 
 
 def _smoke_test(services: Services, endpoint: str, rollout: Rollout, seen: EndpointState) -> SmokeTest | None:
@@ -113,10 +116,12 @@ def _act(services: Services, endpoint: str, model: str, action: Action) -> None:
                 instance_type=place.instance_type,
                 instance_count=place.instance_count,
                 image=place.image,
+                correlation_id=action.correlation_id,
             )
         )
     elif isinstance(action, ShiftTraffic):
-        workspace.set_traffic(endpoint, action.weights)
+        tags = {"tidegate.correlation_id": action.correlation_id} if action.correlation_id else {}
+        workspace.set_traffic(endpoint, action.weights, tags)
     elif isinstance(action, DeleteDeployment):
         workspace.delete_deployment(endpoint, action.slot)
 

@@ -37,6 +37,8 @@ class Rollout:
     intended: Mapping[str, int] = field(default_factory=dict)
     before: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    correlation_id: str = ""
+    """That of the training job; it becomes a tag of the endpoint and of the deployment."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Begin:
     stable: str | None
     reason: str
     look_again_in: timedelta = timedelta(0)
+    correlation_id: str = ""
     kind: Literal["begin"] = "begin"
 
 
@@ -142,6 +145,7 @@ class CreateDeployment:
     version: str
     reason: str
     look_again_in: timedelta
+    correlation_id: str = ""
     kind: Literal["create deployment"] = "create deployment"
 
 
@@ -153,6 +157,7 @@ class ShiftTraffic:
     phase: Phase
     reason: str
     look_again_in: timedelta
+    correlation_id: str = ""
     kind: Literal["shift traffic"] = "shift traffic"
 
 

@@ -1,170 +1,164 @@
 """What should a model be trained on next, and what became of the training that runs? Pure: no clock, no network.
 
-One job runs per model. What is pending is not a queue: it is whatever is newest when the running job has ended.
+One job runs per model, and at most one is pending: the newest data version, with every cause that no job has answered. A newer
+cause does not queue up behind it but merges into it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 from ml_core.naming import training_job
-from ml_core.ports import JobState, ModelVersion
 from ml_core.reconciling import MODELS, Rest, Rules
+from ml_core.training.values import (
+    DATA,
+    Action,
+    Cause,
+    Conclude,
+    DataVersion,
+    Follow,
+    Observation,
+    Outcome,
+    Pending,
+    Refused,
+    RequestRollout,
+    Run,
+    State,
+    Submit,
+    Wait,
+)
 
 # Listing models lags behind registering them; a job that registered nothing by then has not done its work.
 PATIENCE_FOR_THE_MODEL = timedelta(minutes=2)
 # What made Azure refuse a job (a missing cluster, a quota) is corrected by people, and not within minutes.
 RETRY_A_REFUSED_ONE_AFTER = timedelta(hours=1)
-REFUSED = "Refused"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A training job and what caused it."""
-
-    job: str
-    data_version: str
-    cause: str
-    started_at: datetime
-    completed_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the last run ended. `model_version` is '' when it led to no model; then `error` says why."""
-
-    run: Run
-    status: str
-    model_version: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class State:
-    """What is remembered of a model between two looks."""
-
-    running: Run | None = None
-    last: Outcome | None = None
-    answered_request: str = ""
-    """The newest request (a schedule, a person, drift) that a run has answered."""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """The world as far as training is concerned. `job` and `registered` belong to the running job."""
-
-    model: str
-    data_version: str
-    request: str
-    job: JobState | None
-    registered: ModelVersion | None
-    poll: timedelta
-
-
-@dataclass(frozen=True)
-class Submit:
-    """Start (or, after a crash, make sure of) this run."""
-
-    run: Run
-    reason: str
-    look_again_in: timedelta
-    kind: Literal["submit"] = "submit"
-
-
-@dataclass(frozen=True)
-class Follow:
-    """The job is not over, or its model is not to be seen yet."""
-
-    run: Run
-    reason: str
-    look_again_in: timedelta
-    kind: Literal["follow"] = "follow"
-
-
-@dataclass(frozen=True)
-class Conclude:
-    """The run is over. With a model version, its rollout is asked for."""
-
-    outcome: Outcome
-    reason: str
-    # What is pending may start at once.
-    look_again_in: timedelta | None = timedelta(0)
-    kind: Literal["conclude"] = "conclude"
-
-
-Action = Rest | Submit | Follow | Conclude
+# A job of days over data that comes every minute: the newest of those that waited are told, not all.
+SUPERSEDED_ONES_TOLD = 20
 
 
 def decide(state: State, observation: Observation, now: datetime) -> Action:
-    """Follow the running job to its end; only then look for what to train on next."""
+    """Follow the running job to its end; only then start what is pending."""
+    pending = _pending(state, observation, now)
     if state.running is not None:
-        return _follow(state.running, state.last, observation, now)
-    version = observation.data_version
-    if not version:
-        return Rest("there is no data version yet")
-    if state.last is None or state.last.run.data_version != version:
-        return _submit(observation, "data", f"{version} has not been trained on", now)
-    if observation.request and observation.request != state.answered_request:
-        return _submit(observation, observation.request, f"retraining was asked for: {observation.request}", now)
-    if state.last.status == REFUSED:
-        again_at = state.last.run.started_at + RETRY_A_REFUSED_ONE_AFTER
+        return _follow(state, state.running, pending, observation, now)
+    if pending is None:
+        return Rest(_nothing_to_do(state, observation.data))
+    if observation.data is None:
+        return Wait(pending, f"there is no data version yet, and {_told(pending.causes)} waits for one")
+    if state.refused is not None and _is_what_was_refused(pending, state.refused.run):
+        again_at = state.refused.at + RETRY_A_REFUSED_ONE_AFTER
         if now < again_at:
-            return Rest(f"{state.last.run.job} was refused; tried again after {again_at:%H:%M}: {state.last.error}")
-        return _submit(observation, state.last.run.cause, f"{state.last.run.job} was refused; perhaps it is corrected now", now)
-    return Rest(f"{version} has been trained on: {state.last.status}")
+            job, error = state.refused.run.job, state.refused.error
+            return Wait(pending, f"{job} was refused; tried again after {again_at:%H:%M}: {error}")
+    run = _run(pending, observation.data, observation.model, now)
+    return Submit(run, None, "; ".join(cause.reason for cause in run.causes), observation.poll)
 
 
 def evolve(state: State, action: Action, _now: datetime) -> State:
-    """The state after the action was taken."""
+    """The state after the action. A refusal stands until the job is seen in the workspace."""
     if isinstance(action, Submit):
-        answered = state.answered_request if action.run.cause == "data" else action.run.cause
-        return replace(state, running=action.run, answered_request=answered)
-    if isinstance(action, Follow):
-        return replace(state, running=action.run)
+        return replace(state, running=action.run, pending=action.pending)
+    if isinstance(action, Follow | RequestRollout):
+        return replace(state, running=action.run, pending=action.pending, refused=None)
     if isinstance(action, Conclude):
-        return replace(state, running=None, last=action.outcome)
-    return state
+        return State(pending=action.pending, last=action.outcome)
+    return replace(state, pending=action.pending if isinstance(action, Wait) else None)
 
 
-def refuse(state: State, action: Action, error: str, _now: datetime) -> State:
-    """Azure refused the job: the run has ended before it began. The sweep has it tried again after a while."""
+def refuse(state: State, action: Action, error: str, now: datetime) -> State:
+    """Azure refused the job: the run has ended before it began, and its causes are still unanswered."""
     if isinstance(action, Submit):
-        answered = evolve(state, action, action.run.started_at).answered_request
-        return State(running=None, last=Outcome(action.run, REFUSED, error=error), answered_request=answered)
+        run = action.run
+        pending = Pending(run.data_version, run.causes, run.started_at, run.superseded)
+        return replace(state, running=None, pending=action.pending or pending, refused=Refused(run, error, now))
     return state
 
 
-def _submit(observation: Observation, cause: str, reason: str, now: datetime) -> Submit:
-    job = training_job(observation.model, observation.data_version, cause)
-    return Submit(Run(job, observation.data_version, cause, now), reason, observation.poll)
+def forgive(state: State) -> State:
+    """The state in which the job that was refused may be submitted at once."""
+    return replace(state, refused=None)
 
 
-def _follow(run: Run, last: Outcome | None, observation: Observation, now: datetime) -> Action:
-    job = observation.job
+def _pending(state: State, observation: Observation, now: datetime) -> Pending | None:
+    """All that no job has answered and the running one will not, as one training. None: nothing."""
+    busy = state.running or (state.last.run if state.last else None)
+    data, under_way = observation.data, {cause.cause for cause in state.running.causes} if state.running else set()
+    causes = [cause for cause in observation.requests if cause.cause not in under_way]
+    if data is not None and (busy is None or data.version != busy.data_version):
+        causes.insert(0, Cause(DATA, f"{data.version} has not been trained on", "tidegate", data.registered_at))
+    if not causes:
+        return None
+    before, version = state.pending, data.version if data else ""
+    if before is None:
+        return Pending(version, tuple(causes), now)
+    waited = [*before.superseded, *([before.data_version] if before.causes[0].cause == DATA else [])]
+    superseded = tuple(one for one in dict.fromkeys(waited) if one != version)
+    return Pending(version, tuple(causes), before.since, superseded[-SUPERSEDED_ONES_TOLD:])
+
+
+def _run(pending: Pending, data: DataVersion, model: str, now: datetime) -> Run:
+    causes = tuple(cause.cause for cause in pending.causes)
+    # A version that was made before windows had names has none to hand on.
+    correlation_id = data.correlation_id or f"{model}-{data.version if causes[0] == DATA else causes[0]}"
+    job = training_job(model, data.version, *causes)
+    return Run(job, data.version, pending.causes, now, correlation_id, pending.superseded)
+
+
+def _is_what_was_refused(pending: Pending, run: Run) -> bool:
+    """Newer data and further causes make another job, which is tried at once."""
+    asked, refused = ({cause.cause for cause in causes} for causes in (pending.causes, run.causes))
+    return pending.data_version == run.data_version and asked == refused
+
+
+def _follow(state: State, run: Run, pending: Pending | None, observation: Observation, now: datetime) -> Action:
+    job, poll = observation.job, observation.poll
     if job is None:
-        return Submit(run, f"{run.job} is not to be found in the workspace", observation.poll)
+        return Submit(run, pending, f"{run.job} is not to be found in the workspace", poll)
+    # Before the run may end: a request that no job seems to have answered would be trained again.
+    names = {cause.cause for cause in run.causes}
+    unnoted = tuple(cause for cause in observation.requests if cause.cause in names)
+    if unnoted:
+        return Submit(run, pending, f"{run.job} answers {_told(unnoted)}, which is not noted yet", poll)
     if not job.ended:
-        return Follow(run, f"{run.job} is {job.status}", observation.poll)
+        return Follow(run, pending, f"{run.job} is {job.status}", poll)
     if not job.completed:
-        return Conclude(Outcome(run, job.status, error=job.error), f"{run.job} ended as {job.status}: {job.error}")
+        outcome = Outcome(run, job.status, error=job.error)
+        return Conclude(outcome, pending, f"{run.job} ended as {job.status}: {job.error}")
     if observation.registered is not None:
-        version = observation.registered.version
-        reason = f"{run.job} registered version {version}"
-        if last and last.model_version and int(version) < int(last.model_version):
-            reason += (
-                f" some time ago: the data is that of {run.data_version} again, and a job runs once."
-                f" The newer version {last.model_version} stays; ask for a training to get a model of the older data"
-            )
-        return Conclude(Outcome(run, job.status, model_version=version), reason)
+        return _hand_over(state, run, pending, observation, observation.registered.version)
     completed_at = run.completed_at or now
     if now - completed_at < PATIENCE_FOR_THE_MODEL:
         waiting = replace(run, completed_at=completed_at)
-        return Follow(waiting, f"{run.job} completed; its model is not to be seen yet", observation.poll)
+        return Follow(waiting, pending, f"{run.job} completed; its model is not to be seen yet", poll)
     error = "the job completed, but no model version carries its name in the tag 'job'"
-    return Conclude(Outcome(run, job.status, error=error), f"{run.job}: {error}")
+    return Conclude(Outcome(run, job.status, error=error), pending, f"{run.job}: {error}")
 
 
-# Submitting is idempotent by the job's name, so the state follows the step.
-RULES = Rules(MODELS, State, Observation, Action, decide, evolve, refuse, commit_first=False)
+def _hand_over(state: State, run: Run, pending: Pending | None, observation: Observation, version: str) -> Action:
+    """The rollout is asked for before the run ends, because nobody looks at the model of a run that has ended."""
+    reason = f"{run.job} registered version {version}"
+    if not observation.rollout_requested:
+        return RequestRollout(run, version, pending, reason)
+    if state.last and state.last.model_version and int(version) < int(state.last.model_version):
+        reason += (
+            f" some time ago: the data is that of {run.data_version} again, and a job runs once."
+            f" The newer version {state.last.model_version} stays; ask for a training to get a model of the older data"
+        )
+    return Conclude(Outcome(run, observation.job.status if observation.job else "", model_version=version), pending, reason)
+
+
+def _nothing_to_do(state: State, data: DataVersion | None) -> str:
+    if data is None or state.last is None:
+        return "there is no data version yet"
+    return f"{data.version} has been trained on: {state.last.status}"
+
+
+def _told(causes: tuple[Cause, ...]) -> str:
+    return ", ".join(cause.cause for cause in causes)
+
+
+# The state comes first. It fixes which causes the job answers, and the job's name with them: a tick that dies between the two
+# leaves a run that the next look submits under the same name, however many causes have come meanwhile. What else may be
+# missing in the world is seen there: requests that are not noted as answered, a rollout that was not asked for.
+RULES = Rules(MODELS, State, Observation, Action, decide, evolve, refuse, commit_first=True, forgive=forgive)

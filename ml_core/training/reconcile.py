@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ml_core.ingestion.reconcile import registered_version
+from ml_core.documents import to_document
 from ml_core.ports import TrainingJob
 from ml_core.reconciling import JOBS, MODELS, handle, tick
-from ml_core.rollout.request import request_rollout
+from ml_core.rollout.request import is_requested, request_rollout
 from ml_core.services import Services
-from ml_core.training.decide import RULES, Action, Conclude, Observation, Run, State, Submit
-from ml_core.training.request import newest_request
+from ml_core.training.decide import RULES
+from ml_core.training.request import answer, unanswered
+from ml_core.training.values import Action, Cause, DataVersion, Observation, RequestRollout, Run, State, Submit
 
 if TYPE_CHECKING:
     from ml_core.config import Model
+
+# Azure ML cuts nothing: a tag may have 256 characters, and longer ones are refused.
+_CAUSES_TOLD = 200
 
 
 def receive(services: Services, message: str) -> None:
@@ -31,27 +35,51 @@ def reconcile(services: Services, name: str) -> timedelta | None:
 
 
 def _observe(services: Services, name: str, state: State) -> Observation:
+    model = services.config.models[name]
     job = services.workspace.job(state.running.job) if state.running else None
+    registered = services.workspace.model_of_job(name, job.name) if job and job.completed else None
     return Observation(
         model=name,
-        data_version=registered_version(services, services.config.models[name].data_asset),
-        request=newest_request(services, name),
+        data=_newest_data(services, model.data_asset),
+        requests=unanswered(services, name),
         job=job,
-        registered=services.workspace.model_of_job(name, job.name) if job and job.completed else None,
+        registered=registered,
+        rollout_requested=registered is not None and is_requested(services, model.endpoint.name, registered.version),
         poll=services.config.poll,
     )
+
+
+def _newest_data(services: Services, asset: str) -> DataVersion | None:
+    entry = services.ledger.get(f"data-versions/{asset}.json")
+    if entry is None:
+        return None
+    version, registered_at = entry.value["version"], datetime.fromisoformat(entry.value["registered_at"])
+    return DataVersion(version, registered_at, entry.value.get("correlation_id", ""))
 
 
 def _act(services: Services, name: str, action: Action) -> None:
     model = services.config.models[name]
     if isinstance(action, Submit):
         # Before the job, since its model may be announced before anything else is written: a rollout asks whose it is.
-        note = {"model": name, "data_version": action.run.data_version, "cause": action.run.cause}
-        services.ledger.claim(f"{JOBS}/{action.run.job}.json", note)
+        services.ledger.claim(f"{JOBS}/{action.run.job}.json", _note(name, action.run, services.now()))
         services.workspace.submit_training(_training_job(name, model, action.run))
-    elif isinstance(action, Conclude) and action.outcome.model_version:
+        # After the job: what is noted as answered is never asked for again.
+        answer(services, name, action.run)
+    elif isinstance(action, RequestRollout):
         # Azure announces the model too (ModelRegistered), but not surely. Asking twice is asking once.
-        request_rollout(services, model.endpoint.name, name, action.outcome.model_version)
+        request_rollout(services, model.endpoint.name, name, action.model_version)
+
+
+def _note(name: str, run: Run, now: datetime) -> dict[str, object]:
+    """What is kept of a job that is ours. `superseded` are versions that it answers for, though it is not given them."""
+    return {
+        "model": name,
+        "data_version": run.data_version,
+        "causes": [to_document(cause) for cause in run.causes],
+        "correlation_id": run.correlation_id,
+        "superseded": list(run.superseded),
+        "submitted_at": now.isoformat(),
+    }
 
 
 def _training_job(name: str, model: Model, run: Run) -> TrainingJob:
@@ -65,6 +93,13 @@ def _training_job(name: str, model: Model, run: Run) -> TrainingJob:
         data_asset=model.data_asset,
         data_version=run.data_version,
         model=name,
-        cause=run.cause,
+        cause=_told(run.causes),
         inputs=inputs,
+        correlation_id=run.correlation_id,
     )
+
+
+def _told(causes: tuple[Cause, ...]) -> str:
+    """The causes as one text for tags; the ledger's note of the job has them all."""
+    told = ",".join(cause.cause for cause in causes)
+    return told if len(told) <= _CAUSES_TOLD else f"{told[:_CAUSES_TOLD].rpartition(',')[0]} and others"

@@ -43,6 +43,7 @@ def register(folder: Path, evaluation: Path, env: dict[str, str], job: str, **ch
         "data_asset": "customers",
         "data_version": "v1",
         "git_commit": "abc123",
+        "correlation_id": "customers-20260301T120000Z-0a1b2c",
     }
     return jobs.run("register", values | changed, folder, env={**env, **variables(env, job)})
 
@@ -60,6 +61,7 @@ def test_a_job_registers_one_version_however_often_it_runs(
     assert model.path.endswith("azureml://jobs/train-churn-b/outputs/model")
     expected = {"data_asset": "customers", "data_version": "v1", "job": "train-churn-b", "git_commit": "abc123", "cause": "data"}
     assert dict(model.tags) == expected | {
+        "correlation_id": "customers-20260301T120000Z-0a1b2c",
         "auc": "0.810000",
         "average_precision": "0.500000",
         "log_loss": "0.400000",

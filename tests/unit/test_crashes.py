@@ -19,7 +19,6 @@ from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, decisions_taken, 
 from ml_core.rollout import reconcile as rollouts
 from ml_core.rollout.request import requested_versions
 from ml_core.services import Services
-from ml_core.training.request import newest_request, request_due_training, request_training
 from tests.fakes import Flaky
 from tests.story import CONFIG, ENDPOINT, Story, first_canary_step_takes, first_model_serves
 
@@ -33,26 +32,6 @@ def breaking(story: Story, port: str, **failures: int) -> Services:
     """The story's services, of which one port fails so many times."""
     changes: dict[str, Any] = {port: Flaky(getattr(story.services, port), failures)}
     return replace(story.services, **changes)
-
-
-def test_a_schedule_that_died_between_its_claim_and_its_pointer_still_trains(story: Story) -> None:
-    first_model_serves(story)
-    story.clock.moment = story.clock().replace(hour=3, minute=0, second=30) + timedelta(days=1)
-    with pytest.raises(TemporaryError):
-        request_due_training(breaking(story, "ledger", put=1))
-    assert list(story.ledger.keys("training-requests/flight-delay/"))
-    assert newest_request(story.services, "flight-delay") == ""
-    story.clock.advance(timedelta(minutes=1))
-    request_due_training(story.services)
-    story.until(lambda: len(story.workspace.submitted) == 2)
-    assert list(story.workspace.submitted)[1].endswith("-schedule-20260302T030000")
-
-
-def test_an_old_request_that_is_asked_for_again_undoes_no_newer_one(story: Story) -> None:
-    for cause in ("first", "second", "first"):
-        request_training(story.services, "flight-delay", cause)
-        story.clock.advance(timedelta(minutes=1))
-    assert newest_request(story.services, "flight-delay") == "second"
 
 
 def test_a_look_that_died_before_the_queue_had_the_next_one_is_worked_off_when_it_comes_again(story: Story) -> None:

@@ -28,7 +28,8 @@ def main() -> None:
     parser.add_argument("--model_name", required=True)
     parser.add_argument("--data_asset", required=True)
     parser.add_argument("--data_version", required=True)
-    parser.add_argument("--cause", default="data")
+    parser.add_argument("--cause", default="data", help="what asked for the training; several are joined by commas")
+    parser.add_argument("--correlation_id", default="unknown", help="what the trail of this training's data is found by")
     parser.add_argument("--git_commit", default="unknown")
     arguments = parser.parse_args()
     job = pipeline_job(os.environ)
@@ -38,6 +39,7 @@ def main() -> None:
         "job": job,
         "git_commit": arguments.git_commit,
         "cause": arguments.cause,
+        "correlation_id": arguments.correlation_id,
         **measured(arguments.evaluation, arguments.data_version),
     }
     version = register(workspace(os.environ), arguments.model_name, job, tags)
