@@ -35,7 +35,9 @@ def blob_address(url: str) -> BlobAddress:
     if not container or not path:
         raise ValueError(f"{url!r} is not the address of a blob in a container")
     # Strictly: a name that is no UTF-8 would become the name of another blob.
-    return BlobAddress(account, unquote(container, errors="strict"), unquote(path, errors="strict"))
+    address = BlobAddress(account, unquote(container, errors="strict"), unquote(path, errors="strict"))
+    (address.container + address.path).encode()
+    return address
 
 
 def account_url(url: str) -> str:

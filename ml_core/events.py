@@ -21,6 +21,11 @@ from ml_core.naming import unquoted
 OPENING_APIS = frozenset({"createfile", "sftpcreate"})
 COMMITTING_APIS = frozenset({"putblob", "putblocklist", "copyblob", "flushwithclose", "sftpcommit"})
 
+# They change files as well, but name no eTag or only a folder.
+_LEFT_TO_THE_INVENTORY = frozenset(
+    {"microsoft.storage.blobrenamed", "microsoft.storage.directoryrenamed", "microsoft.storage.directorydeleted"}
+)
+
 NOT_TOLD = datetime.fromtimestamp(0, UTC)
 """The time of an event that tells none (CloudEvents may): older than every other, so it never counts as news by its time."""
 
@@ -145,6 +150,8 @@ def _event(document: object) -> Event:
     build = _BUILDERS.get(event_type.lower())
     if build is None:
         reason = f"{event_type} is not a type that Tidegate reacts to"
+        if event_type.lower() in _LEFT_TO_THE_INVENTORY:
+            reason += "; the inventory finds the files that it has changed"
         return Ignored(envelope.text("id"), event_type, reason, envelope.source())
     return build(envelope, _Fields(envelope.mapping("data"), "data."))
 
