@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ml_core.errors import ConfigError
 from ml_core.ports import Containers, DeadLetters, Ledger, TrafficEvidence, WorkQueue, Workspace
 
 if TYPE_CHECKING:  # pydantic is only needed where the file is read
@@ -39,3 +40,12 @@ class Services:
     """The ledger's and the dead letters' containers. They are never watched: a note about a note would never end."""
 
     now: Callable[[], datetime] = utc_now
+
+    def __post_init__(self) -> None:
+        for name, asset in self.config.data_assets.items():
+            if asset.container in self.own_containers:
+                own = " and ".join(sorted(self.own_containers))
+                raise ConfigError(
+                    f"data_assets.{name}.container: {asset.container!r} holds Tidegate's own notes ({own} do), and each of them "
+                    "would cause the next. Expected a container with data: name another one."
+                )
