@@ -89,36 +89,3 @@ def test_a_file_with_other_columns_fails_the_job_and_names_file_and_column(stack
     assert "loans-2.csv" in job.error
     assert "colour" in job.error
     stack.blobs().get_blob_client("loans", "incoming/loans-2.csv").delete_blob()
-
-
-def test_a_malformed_event_is_kept_with_the_reason_and_not_sent_again(host: Host, ledger: Read) -> None:
-    malformed = {"id": "broken-1", "eventType": "Microsoft.Storage.BlobCreated", "subject": "nothing", "data": {"api": "PutBlob"}}
-    assert host.post_events("register_uploaded_data", [malformed]).status_code == 202
-    kept = [note for note in ledger("rejected/events/").values() if "broken-1" in note["event"]]
-    assert len(kept) == 1
-    assert "url" in kept[0]["reason"]
-
-
-def test_an_event_of_a_container_that_is_not_watched_is_ignored_with_the_reason(host: Host, ledger: Read) -> None:
-    event = {
-        "id": "stranger-1",
-        "topic": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
-        "subject": "/blobServices/default/containers/elsewhere/blobs/x.csv",
-        "eventType": "Microsoft.Storage.BlobCreated",
-        "eventTime": "2026-01-01T00:00:00Z",
-        "dataVersion": "",
-        "metadataVersion": "1",
-        "data": {
-            "api": "PutBlob",
-            "url": "https://127.0.0.1:1/devstoreaccount1/elsewhere/x.csv",
-            "eTag": "0x1",
-            "contentLength": 3,
-        },
-    }
-    assert host.post_events("register_uploaded_data", [event]).status_code == 202
-    (note,) = [note for note in ledger("ignored/").values() if note["event_id"] == "stranger-1"]
-    assert "elsewhere" in note["reason"]
-
-
-def test_the_webhook_needs_its_key(host: Host) -> None:
-    assert host.post_events("register_uploaded_data", [{"id": "1"}], key="wrong").status_code == 401
