@@ -10,7 +10,7 @@ INSTALL = $(UV) pip install --quiet --compile-bytecode --require-hashes --strict
 LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit lint types layers bench docs lock clean
+.PHONY: help setup demo up test chaos check unit lint types layers bench docs lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ up: setup ## Start the whole local stack; Ctrl-C stops it
 
 test: setup ## All tests
 	$(PY) -m pytest $(TESTS)
+
+chaos: setup ## Stories of lost, doubled and late events and of kill -9, with a report; CHAOS="--stories 20 --seed 7"
+	@$(PY) -m tests.chaos $(CHAOS)
 
 check: lint types layers ## Lint, types, layers
 

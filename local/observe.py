@@ -108,10 +108,16 @@ class Observer:
         rows.sort(key=lambda row: row["systemData"]["createdAt"])
         return [row["name"] for row in rows]
 
-    def jobs(self) -> list[Job]:
-        """Pipeline jobs, oldest first, each with its steps."""
+    def data_location(self, data_asset: str, version: str) -> tuple[str, str]:
+        """Where the folder of a version is: container and path."""
+        uri = str(self._get(f"data/{quote(data_asset)}/versions/{quote(version)}")["properties"]["dataUri"])
+        store, _, path = uri.partition("/datastores/")[2].partition("/paths/")
+        return str(self._get(f"datastores/{quote(store)}")["properties"]["containerName"]), path
+
+    def jobs(self, *, steps: bool = True) -> list[Job]:
+        """Pipeline jobs, oldest first, each with its steps and its error, or (`steps=False`, one request in all) without."""
         rows = sorted(self._list("jobs"), key=lambda row: row["systemData"]["createdAt"])
-        return [self._job(row) for row in rows]
+        return [self._job(row) if steps else _bare(row) for row in rows]
 
     def _job(self, row: dict[str, Any]) -> Job:
         name, properties = row["name"], row["properties"]
@@ -152,6 +158,11 @@ class Observer:
         )
         answer.raise_for_status()
         return str(answer.json()["primaryKey"])
+
+
+def _bare(row: dict[str, Any]) -> Job:
+    properties = row["properties"]
+    return Job(row["name"], properties["status"], properties.get("tags") or {}, [], None)
 
 
 def _model_name(asset_id: str) -> str:

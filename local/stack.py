@@ -16,6 +16,7 @@ from typing import IO, Any
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.queue import QueueServiceClient
 
 from local.azureml.mlflow import MlflowServer
 from local.eventgrid.client import STORAGE_ACCOUNTS, WORKSPACES, EventGridClient, TopicAccess
@@ -173,6 +174,13 @@ class Stack:
         credential = _StateCredential(self._issuer())
         return BlobServiceClient(
             self.environment.blob_url, credential=credential, connection_verify=str(self.environment.certificates.bundle)
+        )
+
+    def queues(self) -> QueueServiceClient:
+        """Azurite's queue service, as the stack itself."""
+        credential = _StateCredential(self._issuer())
+        return QueueServiceClient(
+            self.environment.queue_url, credential=credential, connection_verify=str(self.environment.certificates.bundle)
         )
 
     def _issuer(self) -> TokenIssuer:

@@ -1,0 +1,94 @@
+"""What must hold when a story has come to rest. Each finding is a sentence; none means that it holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from local.observe import Job
+from tests.chaos.world import World
+
+ENDED = ("Completed", "Failed", "Canceled")
+
+
+def unrest(world: World) -> list[str]:
+    """What is still under way, or was forgotten: it must become empty by itself."""
+    found = [*lost(world), *left(world)]
+    jobs = world.jobs()
+    found += [f"the job {job.name} is {job.status}" for job in jobs if job.status not in ENDED]
+    trained = {(job.tags.get("tidegate.model"), job.tags.get("tidegate.data_version")) for job in jobs}
+    for asset in world.assets:
+        newest = world.pointed_at(asset)
+        found += [
+            f"{model} was not trained on {asset.name}:{newest}"
+            for model, learns_from in world.models.items()
+            if newest and learns_from == asset.name and (model, newest) not in trained
+        ]
+    return found
+
+
+def lost(world: World) -> list[str]:
+    """Every committed blob is in exactly one current manifest, as it is now; and no manifest names anything else."""
+    found: list[str] = []
+    for asset in world.assets:
+        version, files = world.pointed_at(asset), world.files(asset)
+        named = world.manifest(asset, version) if version else []
+        found += [f"{asset.name}:{version} lacks {url} ({etag})" for url, etag in files.items() if (url, etag) not in set(named)]
+        found += [
+            f"{asset.name}:{version} names {url} ({etag}), which is not there"
+            for url, etag in dict.fromkeys(named)
+            if files.get(url) != etag
+        ]
+    return found
+
+
+def left(world: World) -> list[str]:
+    """No message is left, in no queue and on no way to one; nothing waits for a person."""
+    found = ["Event Grid has events to deliver"] if world.undelivered() else []
+    for queue, count in world.messages().items():
+        # A data asset's next look is a message that waits for its time: one for each.
+        looks = len(world.assets) if queue == "tidegate-data-assets" else 0
+        if count > looks:
+            found.append(f"{queue} holds {count} messages")
+    found += [f"{name} is a dead letter" for name in world.dead_letters()]
+    found += [f"{name}: {item['error']}" for name, item in world.ledger("inbox/").items() if item["status"] == "open"]
+    return found
+
+
+def doubled(world: World) -> list[str]:
+    """No blob twice in a manifest, no content in two versions, no version registered or cause trained twice, no model of one job
+    twice. What the ledger says was done is what the workspace has."""
+    jobs = world.jobs()
+    found = [*_versions(world), *_jobs(world, jobs)]
+    makers = Counter((model.name, model.tags.get("job", "")) for model in world.registered_models())
+    return found + [f"{job} registered {count} versions of {model}" for (model, job), count in makers.items() if count > 1]
+
+
+def _versions(world: World) -> Iterable[str]:
+    in_use: Counter[str] = Counter()
+    for asset in world.assets:
+        versions, current = world.versions(asset), world.pointed_at(asset)
+        noted = {name.rsplit("/", 1)[1].removesuffix(".json") for name in world.ledger(f"data-versions/{asset.name}/")}
+        yield from (f"{asset.name}:{one} is not the same in ledger and workspace" for one in noted ^ set(versions))
+        contents: Counter[tuple[tuple[str, str], ...]] = Counter()
+        for version in versions:
+            named = world.manifest(asset, version)
+            contents[tuple(sorted(named))] += 1
+            urls = Counter(url for url, _ in named)
+            yield from (f"{asset.name}:{version} names {url} {count} times" for url, count in urls.items() if count > 1)
+            if version == current:
+                in_use.update(urls)
+        yield from (f"{asset.name} has {count} versions of the same content" for count in contents.values() if count > 1)
+    yield from (f"{url} is in {count} current manifests" for url, count in in_use.items() if count > 1)
+
+
+def _jobs(world: World, jobs: list[Job]) -> Iterable[str]:
+    noted = {name.rsplit("/", 1)[1].removesuffix(".json") for name in world.ledger("training-jobs/")}
+    yield from (f"the job {name} is not the same in ledger and workspace" for name in noted ^ {job.name for job in jobs})
+    causes: Counter[tuple[str, str, str]] = Counter()
+    for job in jobs:
+        told = [job.tags[f"tidegate.{tag}"] for tag in ("model", "data_version", "cause")]
+        causes[told[0], told[1], told[2]] += 1
+    for (model, version, cause), count in causes.items():
+        if count > 1:
+            yield f"{model} was trained {count} times on {version} because of {cause}"

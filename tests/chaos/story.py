@@ -1,0 +1,151 @@
+"""Tells a story to a whole stack: files change while parts are killed; then everything must come to rest by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from local.eventgrid.client import Metrics
+from local.eventgrid.policy import Chaos
+from local.layout import Ports, StackEnvironment
+from local.stack import Stack
+from tests.chaos import invariants
+from tests.chaos.plan import CONTAINERS, Change, Kill, Plan
+from tests.chaos.world import Processes, World
+
+CONFIG = Path(__file__).with_name("tidegate.yaml")
+WORST = Chaos(duplicate=0.3, delay=10, reorder=0.2, hold=30)
+"""Seconds of Event Grid's: the stack's are a tenth of them."""
+PATIENCE = 120.0
+_PAUSE = 0.3
+_ORPHANS_END_WITHIN = 5.0
+
+
+@dataclass
+class Report:
+    """What a story was and what came of it. A finding is a sentence; without any, nothing was lost and nothing doubled."""
+
+    seeds: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    changes: int = 0
+    events: int = 0
+    lost_events: int = 0
+    """By Event Grid, on purpose."""
+    copies: int = 0
+    """Deliveries of the others."""
+    kills: Counter[str] = field(default_factory=Counter)
+    versions: int = 0
+    jobs: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[str]:
+        kinds = {"lost": self.lost, "doubled": self.doubled, "left": self.left, "orphan": self.orphans}
+        return [f"{kind}: {finding}" for kind, found in kinds.items() for finding in found]
+
+    def __add__(self, other: Report) -> Report:
+        return Report(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+    def __str__(self) -> str:
+        kills = ", ".join(f"{part} {count}" for part, count in sorted(self.kills.items()))
+        return (
+            f"stories {len(self.seeds)} (seeds {', '.join(map(str, self.seeds))}), {self.seconds:.0f} s: {self.changes} changes, "
+            f"{self.events} events ({self.lost_events} lost on purpose, {self.copies} copies of the others), "
+            f"{self.kills.total()} kills ({kills}), {self.versions} versions, {self.jobs} jobs\n"
+            f"lost {len(self.lost)}, doubled {len(self.doubled)}, left {len(self.left)}, orphans {len(self.orphans)}"
+        )
+
+
+@contextlib.contextmanager
+def running_stack(state: Path) -> Iterator[Stack]:
+    """Times are short here: Event Grid's waits a tenth, a killed host's messages back after two seconds."""
+    environment = StackEnvironment.prepare(state, Ports.free(), CONFIG)
+    with Stack(environment, watched=list(CONTAINERS), retry_scale=0.1, lease=2.0) as stack:
+        yield stack
+
+
+def tell(stack: Stack, plan: Plan, *, patience: float = PATIENCE) -> Report:
+    """Must be called by the thread that keeps the stack: the parts that it starts again live no longer than their thread."""
+    world, processes = World(stack), Processes(stack.environment.state)
+    begun, before = time.monotonic(), world.deliveries()
+    jobs, versions = len(world.jobs()), sum(len(world.versions(asset)) for asset in world.assets)
+    stack.chaos = str(plan.chaos)
+    stack.restart("eventgrid")
+    with ThreadPoolExecutor(1, thread_name_prefix="changes") as pool:
+        changing = pool.submit(_change, stack, plan.changes)
+        _strike(stack, plan.kills, processes)
+        changing.result()
+    unrest = _come_to_rest(world, stack, patience)
+    since = [_since(now, then) for now, then in zip(world.deliveries(), before, strict=True)]
+    return Report(
+        seeds=[plan.seed],
+        seconds=time.monotonic() - begun,
+        changes=len(plan.changes),
+        events=sum(one.matched for one in since),
+        lost_events=sum(one.lost for one in since),
+        copies=sum(one.delivered for one in since),
+        kills=Counter(kill.part for kill in plan.kills),
+        versions=sum(len(world.versions(asset)) for asset in world.assets) - versions,
+        jobs=len(world.jobs()) - jobs,
+        lost=(lost := invariants.lost(world) if unrest else []),
+        doubled=invariants.doubled(world),
+        left=[finding for finding in unrest if finding not in lost],
+        orphans=_orphans(processes),
+    )
+
+
+def orphans_of(state: Path) -> list[str]:
+    """After the stack has been stopped: whatever of it still runs."""
+    return _orphans(Processes(state))
+
+
+def _change(stack: Stack, changes: tuple[Change, ...]) -> None:
+    service, begun = stack.blobs(), time.monotonic()
+    for change in changes:
+        time.sleep(max(0.0, begun + change.at - time.monotonic()))
+        blob = service.get_blob_client(change.container, change.name)
+        if change.what == "put":
+            blob.upload_blob(change.content, overwrite=True)
+        else:
+            blob.delete_blob()
+
+
+def _strike(stack: Stack, kills: tuple[Kill, ...], processes: Processes) -> None:
+    begun = time.monotonic()
+    for kill in kills:
+        time.sleep(max(0.0, begun + kill.at - time.monotonic()))
+        processes.note(stack.pid(kill.part))
+        stack.kill(kill.part)
+        time.sleep(kill.down)
+        stack.restart(kill.part)
+
+
+def _come_to_rest(world: World, stack: Stack, patience: float) -> list[str]:
+    """Wait until nothing is under way, twice in a row: between two looks, one thing can lead to another."""
+    deadline, calm = time.monotonic() + patience, 0
+    while True:
+        stack.check()
+        unrest = invariants.unrest(world)
+        calm = 0 if unrest else calm + 1
+        if calm == 2 or (unrest and time.monotonic() > deadline):
+            return unrest
+        time.sleep(_PAUSE)
+
+
+def _orphans(processes: Processes) -> list[str]:
+    deadline = time.monotonic() + _ORPHANS_END_WITHIN
+    while (found := processes.orphans()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _since(now: Metrics, then: Metrics) -> Metrics:
+    return Metrics(**{one.name: getattr(now, one.name) - getattr(then, one.name) for one in fields(Metrics)})
