@@ -57,10 +57,12 @@ def test_an_event_as_a_single_object_is_taken_too(host: RunningHost) -> None:
     host.wait_for("event", id="event-7")
 
 
-def test_a_cloud_event_reaches_its_function(host: RunningHost) -> None:
+def test_cloud_events_reach_their_function_one_by_one_and_as_an_array(host: RunningHost) -> None:
     body = {"specversion": "1.0", "id": "c-1", "source": "/here", "type": "t", "time": "2026-11-21T10:00:00Z", "data": {}}
     assert host.post_events(body, function="record_cloud_event").status_code == 202
     host.wait_for("cloud event", id="c-1", source="/here")
+    assert host.post_events([body | {"id": "c-2"}, body | {"id": "c-3"}], function="record_cloud_event").status_code == 202
+    assert {line["id"] for line in host.wait_for("cloud event", 3)} == {"c-1", "c-2", "c-3"}
 
 
 @pytest.mark.parametrize("as_object", [False, True])
@@ -75,12 +77,18 @@ def test_the_subscription_handshake_is_answered_with_the_code_and_no_function_ru
     assert host.admin("GET", "host/status").json()["counts"].get("record_event") is None
 
 
-def test_the_cloud_events_handshake_allows_event_grid_and_nobody_else(host: RunningHost) -> None:
+def test_the_cloud_events_handshake_allows_event_grid_and_nobody_else_and_needs_the_key(host: RunningHost) -> None:
     url, query = f"{host.url}/runtime/webhooks/eventgrid", {"functionName": "record_event", "code": host.keys.eventgrid_extension}
     good = httpx.options(url, params=query, headers={"WebHook-Request-Origin": "eventgrid.azure.net"})
     assert (good.status_code, good.headers["Webhook-Allowed-Origin"]) == (200, "eventgrid.azure.net")
     bad = httpx.options(url, params=query, headers={"WebHook-Request-Origin": "evil.example"})
     assert "Webhook-Allowed-Origin" not in bad.headers
+    in_header = {"WebHook-Request-Origin": "eventgrid.azure.net", "x-functions-key": host.keys.eventgrid_extension}
+    assert httpx.options(url, params={"functionName": "record_event"}, headers=in_header).status_code == 200
+    for method in ("GET", "PUT", "POST", "DELETE", "OPTIONS"):
+        refused = httpx.request(method, url, params={"functionName": "record_event"}, headers=in_header | {"x-functions-key": ""})
+        assert (refused.status_code, refused.text) == (401, "")
+        assert "Webhook-Allowed-Origin" not in refused.headers
 
 
 def test_the_webhook_refuses_wrong_keys_names_headers_and_bodies(host: RunningHost) -> None:
