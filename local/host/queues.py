@@ -81,7 +81,8 @@ class QueueListener:
         connection, name = function.trigger.get("connection", ""), function.trigger["queueName"]
         self._queues, self._function, self._invoker = queues, function, invoker
         self._client = queues.connections.queue(connection, name)
-        self._poison = queues.connections.queue(connection, name + POISON_SUFFIX)
+        # A poison queue has none of its own: what fails there stays there, hidden until its lease is over.
+        self._poison = None if name.endswith(POISON_SUFFIX) else queues.connections.queue(connection, name + POISON_SUFFIX)
         self._running: set[asyncio.Task[None]] = set()
         self._something = asyncio.Event()
         self._stopping = False
@@ -162,7 +163,7 @@ class QueueListener:
                 "a message in %s is not base64 text (%s); host.json says messageEncoding base64", self._client.queue_name, error
             )
             return await self._move_to_poison(message)
-        if (message.dequeue_count or 0) > limit:
+        if (message.dequeue_count or 0) > limit and self._poison is not None:
             return await self._move_to_poison(message)
         updating = asyncio.Lock()
         renewal = asyncio.create_task(self._renew(message, updating))
@@ -173,6 +174,8 @@ class QueueListener:
                 renewal.cancel()
         if result.succeeded:
             await self._queues.run(lambda: delete(self._client, message))
+        elif self._poison is None:
+            _log.error("message %s stays in %s and comes again when its lease is over", message.id, self._client.queue_name)
         elif (message.dequeue_count or 0) >= limit:
             await self._move_to_poison(message)
         else:
@@ -201,9 +204,13 @@ class QueueListener:
             _log.warning("message %s was taken by another receiver meanwhile", message.id)
 
     async def _move_to_poison(self, message: QueueMessage) -> None:
-        _log.error("message %s goes to %s after %s tries", message.id, self._poison.queue_name, message.dequeue_count)
+        poison = self._poison
+        if poison is None:
+            _log.error("message %s stays in %s, where it cannot be read", message.id, self._client.queue_name)
+            return
+        _log.error("message %s goes to %s after %s tries", message.id, poison.queue_name, message.dequeue_count)
         # First the copy, then the delete: killed in between, the message exists twice, never not at all.
-        await self._queues.run(lambda: put(self._poison, message.content))
+        await self._queues.run(lambda: put(poison, message.content))
         await self._queues.run(lambda: delete(self._client, message))
 
 

@@ -85,7 +85,13 @@ def refuse(state: State, action: Action, error: str, _now: datetime) -> State:
     version = state.active.version if state.active else action.version if isinstance(action, Begin) else None
     if version is None:
         return replace(state, outcome="refused", reason=error)
-    return _settled(state, version, "refused", error)
+    return replace(_settled(state, version, "refused", error), refused_by_azure=int(version))
+
+
+def forgive(state: State) -> State:
+    """The state in which the version of the refused step is no longer settled, so that its rollout begins anew."""
+    version = state.refused_by_azure
+    return replace(state, settled=version - 1, outcome="", reason="", refused_by_azure=0) if version else state
 
 
 def _settled(state: State, version: str, outcome: str, reason: str) -> State:
@@ -226,4 +232,4 @@ def _told(traffic: Mapping[str, int]) -> str:
 
 
 # A step taken late by a slow double could undo a newer one, so the state comes first. What is missing in the world is redone.
-RULES = Rules(ROLLOUTS, State, Observation, Action, decide, evolve, refuse, commit_first=True)
+RULES = Rules(ROLLOUTS, State, Observation, Action, decide, evolve, refuse, commit_first=True, forgive=forgive)

@@ -57,6 +57,9 @@ class State:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Versions above the settled one that must not go live, and why. Older ones that were asked for may begin all the same."""
 
+    refused_by_azure: int = 0
+    """The settled version, when its rollout ended because Azure refused a step; otherwise 0."""
+
 
 @dataclass(frozen=True)
 class RolloutRules:

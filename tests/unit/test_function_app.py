@@ -40,13 +40,15 @@ def test_the_app_registers_the_functions_that_people_see_in_the_portal() -> None
         "request_rollout": "eventGridTrigger",
         "advance_rollout": "queueTrigger",
         "sweep_active_keys": "timerTrigger",
+        "collect_dead_letters": "timerTrigger",
+        "keep_poison_data_asset": "queueTrigger",
+        "keep_poison_model": "queueTrigger",
+        "keep_poison_rollout": "queueTrigger",
         "show_status": "httpTrigger",
     }
-    assert {binding["queueName"] for binding in found.values() if binding["type"] == "queueTrigger"} == {
-        "tidegate-data-assets",
-        "tidegate-models",
-        "tidegate-rollouts",
-    }
+    queues = {"tidegate-data-assets", "tidegate-models", "tidegate-rollouts"}
+    poison = {f"{queue}-poison" for queue in queues}
+    assert {binding["queueName"] for binding in found.values() if binding["type"] == "queueTrigger"} == queues | poison
     assert found["show_status"]["authLevel"].lower() == "function"
 
 
@@ -101,6 +103,7 @@ def test_the_whole_road_runs_through_the_functions_themselves() -> None:
         "    else:\n"
         "        functions[queues[received[0]]](func.QueueMessage(body=received[1].encode()))\n"
         "functions['sweep_active_keys'](None)\n"
+        "functions['collect_dead_letters'](None)\n"
         "functions['start_due_retraining'](None)\n"
         "answer = functions['show_status'](func.HttpRequest('GET', '/api/status', body=b''))\n"
         "print(json.dumps(json.loads(answer.get_body())))"

@@ -48,7 +48,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "reconcile_data_asset": ODD_MESSAGE,
     "reconcile_model": ODD_MESSAGE,
     "advance_rollout": ODD_MESSAGE,
+    "keep_poison_data_asset": ODD_MESSAGE,
+    "keep_poison_model": ODD_MESSAGE,
+    "keep_poison_rollout": ODD_MESSAGE,
     "sweep_active_keys": TIMER,
+    "collect_dead_letters": TIMER,
     "start_due_retraining": TIMER,
     "show_status": {"kind": "http", "value": {"method": "GET", "url": "http://127.0.0.1/api/status"}},
 }
@@ -121,7 +125,7 @@ def test_events_and_messages_that_nobody_of_us_wrote_are_kept_with_a_reason(ran:
 def test_the_status_is_json_with_every_kind_of_key(ran: Ran) -> None:
     answer = ran.results["show_status"]["returned"]
     assert (answer["status_code"], answer["headers"]["content-type"]) == ("200", "application/json")
-    assert set(json.loads(answer["body"]["bytes"])) == {"data-assets", "models", "rollouts"}
+    assert set(json.loads(answer["body"]["bytes"])) == {"data-assets", "models", "rollouts", "inbox"}
 
 
 def _left_behind(azurite: Azurite, bundle: str) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
