@@ -164,7 +164,11 @@ class _Fields:
         self._prefix = prefix
 
     def find(self, *names: str) -> Any:
-        return next((value for name in names if (value := self._values.get(name.lower())) is not None), None)
+        """The first of these fields that is there and not null."""
+        for name in names:
+            if (value := self._values.get(name.lower())) is not None:
+                return value
+        return None
 
     def text(self, *names: str) -> str:
         value = self.find(*names)
