@@ -43,6 +43,7 @@ class Deployment:
     name: str
     state: str
     model: str
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Endpoint:
     traffic: dict[str, int]
     scoring_uri: str
     deployments: list[Deployment] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 class Observer:
@@ -142,13 +144,11 @@ class Observer:
         return [self._endpoint(row) for row in self._list("onlineEndpoints")]
 
     def _endpoint(self, row: dict[str, Any]) -> Endpoint:
-        properties = row["properties"]
-        deployments = [
-            Deployment(item["name"], item["properties"]["provisioningState"], _model_name(item["properties"].get("model") or ""))
-            for item in self._list(f"onlineEndpoints/{quote(row['name'])}/deployments")
-        ]
-        traffic = {name: int(weight) for name, weight in (properties.get("traffic") or {}).items()}
-        return Endpoint(row["name"], properties["provisioningState"], traffic, properties.get("scoringUri") or "", deployments)
+        name, properties = row["name"], row["properties"]
+        deployments = [_deployment(item) for item in self._list(f"onlineEndpoints/{quote(name)}/deployments")]
+        traffic = {slot: int(weight) for slot, weight in (properties.get("traffic") or {}).items()}
+        scoring_uri, tags = properties.get("scoringUri") or "", row.get("tags") or {}
+        return Endpoint(name, properties["provisioningState"], traffic, scoring_uri, deployments, tags)
 
     def endpoint_key(self, name: str) -> str:
         answer = self._http.post(
@@ -163,6 +163,12 @@ class Observer:
 def _bare(row: dict[str, Any]) -> Job:
     properties = row["properties"]
     return Job(row["name"], properties["status"], properties.get("tags") or {}, [], None)
+
+
+def _deployment(row: dict[str, Any]) -> Deployment:
+    properties = row["properties"]
+    model = _model_name(properties.get("model") or "")
+    return Deployment(row["name"], properties["provisioningState"], model, row.get("tags") or {})
 
 
 def _model_name(asset_id: str) -> str:

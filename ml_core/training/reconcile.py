@@ -63,7 +63,7 @@ def _act(services: Services, name: str, action: Action) -> None:
         # Before the job, since its model may be announced before anything else is written: a rollout asks whose it is.
         services.ledger.claim(f"{JOBS}/{action.run.job}.json", _note(name, action.run, services.now()))
         services.workspace.submit_training(_training_job(name, model, action.run))
-        # After the job: what is noted as answered is never asked for again.
+        # After the job: one that Azure refuses answers nothing.
         answer(services, name, action.run)
     elif isinstance(action, RequestRollout):
         # Azure announces the model too (ModelRegistered), but not surely. Asking twice is asking once.

@@ -83,6 +83,7 @@ class Place:
     register_model: Callable[[ModelVersion], None]
     data_versions: Callable[[str], list[str]]
     """Of a data asset."""
+    endpoint_tags: Callable[[str], dict[str, str]]
     wait: Callable[[], None]
     break_scoring: Callable[[str], None]
     """From now on new deployments fail with this."""
@@ -186,6 +187,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             account_url="https://account.blob.core.windows.net",
             register_model=fake.register_model,
             data_versions=lambda asset: [version for name, version in fake.data if name == asset],
+            endpoint_tags=lambda endpoint: fake.tags[endpoint],
             wait=lambda: clock.advance(timedelta(minutes=1)),
             break_scoring=lambda error: setattr(fake, "deployment_error", error),
         )
@@ -197,6 +199,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         account_url=variables["TIDEGATE_DATA__blobServiceUri"],
         register_model=lambda model: _register(client, model, tmp_path),
         data_versions=lambda asset: [version.version for version in client.data.list(asset)],
+        endpoint_tags=lambda endpoint: dict(client.online_endpoints.get(endpoint).tags),
         wait=lambda: time.sleep(0.1),
         break_scoring=lambda error: _break_scoring(tmp_path, error),
     )

@@ -101,14 +101,20 @@ def test_a_job_is_submitted_once_and_a_failed_one_tells_its_error(place: Place, 
 
 
 @pytest.mark.parametrize("place", ["real"], indirect=True)
-def test_a_job_is_told_the_account_that_it_may_read(place: Place, name: Name, ml_client: MLClient) -> None:
+def test_a_job_is_told_the_account_that_it_may_read_and_whose_trail_it_is_part_of(
+    place: Place, name: Name, ml_client: MLClient
+) -> None:
     asset = name("flights")
     place.port.register_data_version(asset, "v1", files_of(place, asset), {})
     inputs = {"target_column": "late", "positive_value": "yes"}
-    job = TrainingJob(name("train"), "components/pipelines/train.yml", asset, "v1", name("model"), "data", inputs)
+    model, trail = name("model"), "flights-20260301T120000Z-0a1b2c"
+    job = TrainingJob(name("train"), "components/pipelines/train.yml", asset, "v1", model, "data,rerun-1", inputs, trail)
     place.port.submit_training(job)
-    given = ml_client.jobs.get(job.name).inputs
-    assert given["data_account_url"]._data == place.account_url.rstrip("/")
+    found = ml_client.jobs.get(job.name)
+    assert found.inputs["data_account_url"]._data == place.account_url.rstrip("/")
+    assert (found.inputs["correlation_id"]._data, found.inputs["cause"]._data) == (trail, "data,rerun-1")
+    tags = {"model": model, "data_asset": asset, "data_version": "v1", "cause": "data,rerun-1", "correlation_id": trail}
+    assert {key: found.tags[f"tidegate.{key}"] for key in tags} == tags
     place.until(lambda: (now := place.port.job(job.name)) and now.ended)
 
 
@@ -133,13 +139,17 @@ def test_an_endpoint_with_two_deployments_shifts_its_traffic_and_lets_the_old_on
     assert {slot: one.model for slot, one in found.deployments.items()} == {"blue": f"{model}:1", "green": f"{model}:2"}
     assert not any(found.traffic.values()), "a new deployment gets no traffic"
 
-    for weights in ({"blue": 100}, {"blue": 90, "green": 10}, {"blue": 0, "green": 100}):
-        place.port.set_traffic(endpoint, weights)
+    trails: tuple[dict[str, str], ...] = ({"tidegate.correlation_id": "one"}, {"tidegate.correlation_id": "two"}, {})
+    for weights, trail in zip(({"blue": 100}, {"blue": 90, "green": 10}, {"blue": 0, "green": 100}), trails, strict=True):
+        place.port.set_traffic(endpoint, weights, trail)
         place.until(settled(place, endpoint))
         seen = endpoint_of(place, endpoint).traffic
         assert {slot: weight for slot, weight in seen.items() if weight} == {
             slot: weight for slot, weight in weights.items() if weight
         }
+
+    # What is not told anew stays.
+    assert place.endpoint_tags(endpoint).items() >= {"tidegate.model": model, "tidegate.correlation_id": "two"}.items()
 
     with pytest.raises(PermanentError):
         place.port.delete_deployment(endpoint, "green")
