@@ -20,6 +20,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the first story.")] = 1,
     changes: Annotated[int, typer.Option(min=1, help="Uploads, replacements and deletions of a story.")] = 300,
     kills: Annotated[int, typer.Option(min=0, help="SIGKILLs of a story.")] = 8,
+    reruns: Annotated[int, typer.Option(min=0, help="Trainings that a person asks for in a story.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="In which the changes happen.")] = 25.0,
     patience: Annotated[
         float, typer.Option(min=1, help="Seconds after which what is still under way counts as left.")
@@ -31,7 +32,7 @@ def main(
     state = Path(tempfile.mkdtemp(prefix="tidegate-chaos-"))
     with running_stack(state) as stack:
         for number in range(seed, seed + stories):
-            story = plan(number, changes=changes, kills=kills, seconds=seconds, chaos=Chaos.parse(chaos))
+            story = plan(number, changes=changes, kills=kills, reruns=reruns, seconds=seconds, chaos=Chaos.parse(chaos))
             told = tell(stack, story, patience=patience)
             console.print(str(told))
             total += told

@@ -24,6 +24,9 @@ def unrest(world: World) -> list[str]:
             for model, learns_from in world.models.items()
             if newest and learns_from == asset.name and (model, newest) not in trained
         ]
+    for name, request in world.ledger("training-requests/").items():
+        if not request["answered_by"]:
+            found.append(f"{name} is not answered")
     return found
 
 
@@ -51,6 +54,7 @@ def left(world: World) -> list[str]:
         if count > looks:
             found.append(f"{queue} holds {count} messages")
     found += [f"{name} is a dead letter" for name in world.dead_letters()]
+    found += [f"{name} waits to be answered" for name in world.ledger("training-queue/")]
     found += [f"{name}: {item['error']}" for name, item in world.ledger("inbox/").items() if item["status"] == "open"]
     return found
 
@@ -83,12 +87,14 @@ def _versions(world: World) -> Iterable[str]:
 
 
 def _jobs(world: World, jobs: list[Job]) -> Iterable[str]:
-    noted = {name.rsplit("/", 1)[1].removesuffix(".json") for name in world.ledger("training-jobs/")}
-    yield from (f"the job {name} is not the same in ledger and workspace" for name in noted ^ {job.name for job in jobs})
-    causes: Counter[tuple[str, str, str]] = Counter()
-    for job in jobs:
-        told = [job.tags[f"tidegate.{tag}"] for tag in ("model", "data_version", "cause")]
-        causes[told[0], told[1], told[2]] += 1
-    for (model, version, cause), count in causes.items():
+    notes = {name.rsplit("/", 1)[1].removesuffix(".json"): note for name, note in world.ledger("training-jobs/").items()}
+    yield from (f"the job {name} is not the same in ledger and workspace" for name in set(notes) ^ {job.name for job in jobs})
+    trained = Counter(
+        # Data is a cause of its own with each version; every other cause has a name that is used once.
+        (note["model"], cause["cause"], note["data_version"] if cause["cause"] == "data" else "")
+        for note in notes.values()
+        for cause in note["causes"]
+    )
+    for (model, cause, version), count in trained.items():
         if count > 1:
-            yield f"{model} was trained {count} times on {version} because of {cause}"
+            yield f"{model} was trained {count} times because of {cause} {version}"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from local.eventgrid.policy import Chaos
 
-CONTAINERS = ("readings", "parcels")
+CONTAINERS, MODELS = ("readings", "parcels"), ("leak", "delay")
 # Half of all kills strike the app, and most of the rest the emulator, whose jobs die with it.
 _PARTS = ("host", "host", "host", "azureml", "azureml", "eventgrid")
 # Names that addresses must be encoded for; one that looks encoded already.
@@ -39,23 +39,38 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class Rerun:
+    """At `at` seconds, a person asks for another training of a model."""
+
+    at: float
+    model: str
+
+
+@dataclass(frozen=True)
 class Plan:
     seed: int
     chaos: Chaos
     changes: tuple[Change, ...]
     kills: tuple[Kill, ...]
+    reruns: tuple[Rerun, ...]
 
 
-def plan(seed: int, *, changes: int, kills: int, seconds: float, chaos: Chaos) -> Plan:
-    """A story of so many changes and kills within so many seconds. The first kills strike the host and the emulator."""
+def plan(seed: int, *, changes: int, kills: int, reruns: int, seconds: float, chaos: Chaos) -> Plan:
+    """A story with `seconds` of changes. Of the kills, at least one strikes the host and one the emulator."""
     chance = random.Random(seed)
     times = _moments(chance, changes, seconds)
     parts = ["host", "azureml", *(chance.choice(_PARTS) for _ in range(kills - 2))][:kills]
     chance.shuffle(parts)
-    # The last ones strike when the last files are there already and what follows from them is under way.
-    moments = sorted(chance.uniform(0, seconds * 1.3) for _ in parts)
-    struck = tuple(Kill(at, part, chance.uniform(0, 1.0)) for at, part in zip(moments, parts, strict=True))
-    return Plan(seed, chaos.with_seed(seed), tuple(_changes(chance, times)), struck)
+    # Half of them strike when the last files are there already, and what follows from them is under way.
+    struck = sorted(chance.uniform(0, 2 * seconds) for _ in parts)
+    asked = sorted(chance.uniform(0, 2 * seconds) for _ in range(reruns))
+    return Plan(
+        seed,
+        chaos.with_seed(seed),
+        tuple(_changes(chance, times)),
+        tuple(Kill(at, part, chance.uniform(0, 1.0)) for at, part in zip(struck, parts, strict=True)),
+        tuple(Rerun(at, chance.choice(MODELS)) for at in asked),
+    )
 
 
 def _moments(chance: random.Random, count: int, seconds: float) -> list[float]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +16,9 @@ from pathlib import Path
 from local.eventgrid.client import Metrics
 from local.eventgrid.policy import Chaos
 from local.layout import Ports, StackEnvironment
-from local.stack import Stack
+from local.stack import ROOT, Stack
 from tests.chaos import invariants
-from tests.chaos.plan import CONTAINERS, Change, Kill, Plan
+from tests.chaos.plan import CONTAINERS, Change, Kill, Plan, Rerun
 from tests.chaos.world import Processes, World
 
 CONFIG = Path(__file__).with_name("tidegate.yaml")
@@ -38,6 +41,7 @@ class Report:
     """By Event Grid, on purpose."""
     copies: int = 0
     """Deliveries of the others."""
+    reruns: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     versions: int = 0
     jobs: int = 0
@@ -59,7 +63,7 @@ class Report:
         return (
             f"stories {len(self.seeds)} (seeds {', '.join(map(str, self.seeds))}), {self.seconds:.0f} s: {self.changes} changes, "
             f"{self.events} events ({self.lost_events} lost on purpose, {self.copies} copies of the others), "
-            f"{self.kills.total()} kills ({kills}), {self.versions} versions, {self.jobs} jobs\n"
+            f"{self.reruns} re-runs, {self.kills.total()} kills ({kills}), {self.versions} versions, {self.jobs} jobs\n"
             f"lost {len(self.lost)}, doubled {len(self.doubled)}, left {len(self.left)}, orphans {len(self.orphans)}"
         )
 
@@ -79,10 +83,11 @@ def tell(stack: Stack, plan: Plan, *, patience: float = PATIENCE) -> Report:
     jobs, versions = len(world.jobs()), sum(len(world.versions(asset)) for asset in world.assets)
     stack.chaos = str(plan.chaos)
     stack.restart("eventgrid")
-    with ThreadPoolExecutor(1, thread_name_prefix="changes") as pool:
-        changing = pool.submit(_change, stack, plan.changes)
+    with ThreadPoolExecutor(2, thread_name_prefix="people") as people:
+        doing = [people.submit(_change, stack, plan.changes), people.submit(_ask, stack, plan.reruns)]
         _strike(stack, plan.kills, processes)
-        changing.result()
+        for one in doing:
+            one.result()
     unrest = _come_to_rest(world, stack, patience)
     since = [_since(now, then) for now, then in zip(world.deliveries(), before, strict=True)]
     return Report(
@@ -92,6 +97,7 @@ def tell(stack: Stack, plan: Plan, *, patience: float = PATIENCE) -> Report:
         events=sum(one.matched for one in since),
         lost_events=sum(one.lost for one in since),
         copies=sum(one.delivered for one in since),
+        reruns=len(plan.reruns),
         kills=Counter(kill.part for kill in plan.kills),
         versions=sum(len(world.versions(asset)) for asset in world.assets) - versions,
         jobs=len(world.jobs()) - jobs,
@@ -116,6 +122,16 @@ def _change(stack: Stack, changes: tuple[Change, ...]) -> None:
             blob.upload_blob(change.content, overwrite=True)
         else:
             blob.delete_blob()
+
+
+def _ask(stack: Stack, reruns: tuple[Rerun, ...]) -> None:
+    begun = time.monotonic()
+    for rerun in reruns:
+        time.sleep(max(0.0, begun + rerun.at - time.monotonic()))
+        command = [sys.executable, "-m", "ml_core.cli", "retrain", rerun.model, "--reason", "chaos", "--by", "tests"]
+        environment = {**os.environ, **stack.environment.variables()}
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def _strike(stack: Stack, kills: tuple[Kill, ...], processes: Processes) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from local.eventgrid.policy import MOST_COPIES, Chaos
 from local.eventgrid.schema import EVENT_GRID, Event
 from tests.local.eventgrid.grid_under_test import Receiver, RunningGrid
 
+PAGE = Path(__file__).resolve().parents[3] / "docs/how-to/try-the-worst.md"
 CREATED = "Microsoft.Storage.BlobCreated"
 
 
@@ -83,6 +86,11 @@ def test_it_is_written_as_it_is_read(drop: float) -> None:
 def test_a_mistake_is_told_with_its_name(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Chaos.parse(text)
+
+
+def test_the_page_tells_every_part_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", PAGE.read_text(), re.MULTILINE)
+    assert {name: float(default) for name, default in rows} == {one.name: one.default for one in fields(Chaos) if one.init}
 
 
 def test_the_process_refuses_a_mistake_before_it_listens(tmp_path: Path) -> None:
