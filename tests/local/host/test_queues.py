@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +60,24 @@ def test_many_messages_are_each_done_once(make_host: Callable[..., RunningHost])
     done = host.wait_for("work done", 60)
     assert sorted(line["id"] for line in done) == list(range(60))
     wait_until(lambda: queue.get_queue_properties().approximate_message_count == 0)
+
+
+def test_what_fails_in_a_poison_queue_stays_there_and_comes_again_when_its_lease_is_over(
+    make_host: Callable[..., RunningHost], tmp_path: Path
+) -> None:
+    app = tmp_path / "app"
+    shutil.copytree(APPS / "slow_queue", app)
+    host_json = json.loads((app / "host.json").read_text()) | {"extensions": {"queues": {"maxDequeueCount": 1}}}
+    (app / "host.json").write_text(json.dumps(host_json))
+    host = make_host(app, "--lease", "1", WORK_QUEUE=f"work-{uuid.uuid4().hex[:8]}-poison").start()
+    gate = host.folder / "gate"
+    host.queue("WORK_QUEUE").send_message(json.dumps({"id": 1, "fail_until": str(gate)}))
+    host.wait_for("work", 3, id=1)
+    names = [queue.name for queue in host.queues.list_queues(name_starts_with=host.environment["WORK_QUEUE"])]
+    assert names == [host.environment["WORK_QUEUE"]]
+    gate.touch()
+    host.wait_for("work done", id=1)
+    wait_until(lambda: host.queue("WORK_QUEUE").get_queue_properties().approximate_message_count == 0)
 
 
 def test_a_connection_string_works_as_well(make_host: Callable[..., RunningHost], azurite: object) -> None:

@@ -1,4 +1,4 @@
-"""One queue function that waits for a file when its message names one."""
+"""One queue function that waits for a file, or fails until it is there, when its message names one."""
 
 import asyncio
 import json
@@ -19,6 +19,8 @@ def observe(what: str, work: dict) -> None:
 async def take_work(message: str) -> None:
     work = json.loads(message)
     observe("work", work)
+    if "fail_until" in work and not Path(work["fail_until"]).exists():
+        raise RuntimeError("this message was made to fail")
     while "wait_for" in work and not Path(work["wait_for"]).exists():
         await asyncio.sleep(0.02)
     observe("work done", work)
