@@ -41,7 +41,7 @@ def decide(state: State, observation: Observation, now: datetime) -> Action:
     """Follow the running job to its end; only then start what is pending."""
     pending = _pending(state, observation, now)
     if state.running is not None:
-        return _follow(state, state.running, pending, observation, now)
+        return _follow(state.running, pending, observation, now)
     if pending is None:
         return Rest(_nothing_to_do(state, observation.data))
     if observation.data is None:
@@ -82,10 +82,10 @@ def forgive(state: State) -> State:
 
 def _pending(state: State, observation: Observation, now: datetime) -> Pending | None:
     """All that no job has answered and the running one will not, as one training. None: nothing."""
-    busy = state.running or (state.last.run if state.last else None)
-    data, under_way = observation.data, {cause.cause for cause in state.running.causes} if state.running else set()
+    data, running = observation.data, state.running
+    under_way = {cause.cause for cause in running.causes} if running else set()
     causes = [cause for cause in observation.requests if cause.cause not in under_way]
-    if data is not None and (busy is None or data.version != busy.data_version):
+    if data is not None and not data.answered_by and not (running and running.data_version == data.version):
         causes.insert(0, Cause(DATA, f"{data.version} has not been trained on", "tidegate", data.registered_at))
     if not causes:
         return None
@@ -111,13 +111,13 @@ def _is_what_was_refused(pending: Pending, run: Run) -> bool:
     return pending.data_version == run.data_version and asked == refused
 
 
-def _follow(state: State, run: Run, pending: Pending | None, observation: Observation, now: datetime) -> Action:
+def _follow(run: Run, pending: Pending | None, observation: Observation, now: datetime) -> Action:
     job, poll = observation.job, observation.poll
     if job is None:
         return Submit(run, pending, f"{run.job} is not to be found in the workspace", poll)
-    # Before the run may end: a request that no job seems to have answered would be trained again.
-    names = {cause.cause for cause in run.causes}
-    unnoted = tuple(cause for cause in observation.requests if cause.cause in names)
+    # Before the run may end: what no job seems to have answered would be trained for again.
+    unanswered = {cause.cause for cause in observation.requests} | (set() if observation.data_noted else {DATA})
+    unnoted = tuple(cause for cause in run.causes if cause.cause in unanswered)
     if unnoted:
         return Submit(run, pending, f"{run.job} answers {_told(unnoted)}, which is not noted yet", poll)
     if not job.ended:
@@ -126,7 +126,7 @@ def _follow(state: State, run: Run, pending: Pending | None, observation: Observ
         outcome = Outcome(run, job.status, error=job.error)
         return Conclude(outcome, pending, f"{run.job} ended as {job.status}: {job.error}")
     if observation.registered is not None:
-        return _hand_over(state, run, pending, observation, observation.registered.version)
+        return _hand_over(run, pending, observation, job.status, observation.registered.version)
     completed_at = run.completed_at or now
     if now - completed_at < PATIENCE_FOR_THE_MODEL:
         waiting = replace(run, completed_at=completed_at)
@@ -135,23 +135,24 @@ def _follow(state: State, run: Run, pending: Pending | None, observation: Observ
     return Conclude(Outcome(run, job.status, error=error), pending, f"{run.job}: {error}")
 
 
-def _hand_over(state: State, run: Run, pending: Pending | None, observation: Observation, version: str) -> Action:
+def _hand_over(run: Run, pending: Pending | None, observation: Observation, status: str, version: str) -> Action:
     """The rollout is asked for before the run ends, because nobody looks at the model of a run that has ended."""
     reason = f"{run.job} registered version {version}"
     if not observation.rollout_requested:
         return RequestRollout(run, version, pending, reason)
-    if state.last and state.last.model_version and int(version) < int(state.last.model_version):
-        reason += (
-            f" some time ago: the data is that of {run.data_version} again, and a job runs once."
-            f" The newer version {state.last.model_version} stays; ask for a training to get a model of the older data"
-        )
-    return Conclude(Outcome(run, observation.job.status if observation.job else "", model_version=version), pending, reason)
+    return Conclude(Outcome(run, status, model_version=version), pending, reason)
 
 
 def _nothing_to_do(state: State, data: DataVersion | None) -> str:
     if data is None or state.last is None:
         return "there is no data version yet"
-    return f"{data.version} has been trained on: {state.last.status}"
+    if data.version == state.last.run.data_version:
+        return f"{data.version} has been trained on: {state.last.status}"
+    newer = f"version {state.last.model_version}" if state.last.model_version else f"outcome of {state.last.run.job}"
+    return (
+        f"the data is that of {data.version} again, which {data.answered_by} was given some time ago."
+        f" The newer {newer} stays; ask for a training to get a model of the older data"
+    )
 
 
 def _told(causes: tuple[Cause, ...]) -> str:

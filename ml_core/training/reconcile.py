@@ -12,7 +12,7 @@ from ml_core.reconciling import JOBS, MODELS, handle, tick
 from ml_core.rollout.request import is_requested, request_rollout
 from ml_core.services import Services
 from ml_core.training.decide import RULES
-from ml_core.training.request import answer, unanswered
+from ml_core.training.request import answer, answered_by, unanswered
 from ml_core.training.values import Action, Cause, DataVersion, Observation, RequestRollout, Run, State, Submit
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ def reconcile(services: Services, name: str) -> timedelta | None:
 
 
 def _observe(services: Services, name: str, state: State) -> Observation:
-    model = services.config.models[name]
-    job = services.workspace.job(state.running.job) if state.running else None
+    model, running = services.config.models[name], state.running
+    job = services.workspace.job(running.job) if running else None
     registered = services.workspace.model_of_job(name, job.name) if job and job.completed else None
     return Observation(
         model=name,
-        data=_newest_data(services, model.data_asset),
+        data=_newest_data(services, name, model.data_asset),
         requests=unanswered(services, name),
+        data_noted=running is not None and answered_by(services, name, running.data_version) != "",
         job=job,
         registered=registered,
         rollout_requested=registered is not None and is_requested(services, model.endpoint.name, registered.version),
@@ -49,12 +50,13 @@ def _observe(services: Services, name: str, state: State) -> Observation:
     )
 
 
-def _newest_data(services: Services, asset: str) -> DataVersion | None:
+def _newest_data(services: Services, name: str, asset: str) -> DataVersion | None:
     entry = services.ledger.get(f"data-versions/{asset}.json")
     if entry is None:
         return None
     version, registered_at = entry.value["version"], datetime.fromisoformat(entry.value["registered_at"])
-    return DataVersion(version, registered_at, entry.value.get("correlation_id", ""))
+    job = answered_by(services, name, version)
+    return DataVersion(version, registered_at, entry.value.get("correlation_id", ""), job)
 
 
 def _act(services: Services, name: str, action: Action) -> None:

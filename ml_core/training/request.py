@@ -8,6 +8,9 @@ the writes leaves no gap to die in:
 - Answering writes the job's name first, then takes the request from the queue. What is in the queue and has an answer (a death
   between the two, or somebody who asked again in that moment) is no longer asked for, and the next answer clears it away.
 - A job is only followed to its end once its answers are written (see `decide`), so no request is trained for twice.
+
+New data needs no asking. That a job was given it is noted all the same, as `training-requests/<model>/data-<version>.json`: data
+can go back to what it was, and that is not new then.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from ml_core.documents import to_document
 from ml_core.errors import PermanentError
 from ml_core.reconciling import MODELS, wake
 from ml_core.services import Services
@@ -33,10 +37,9 @@ def request_training(services: Services, model: str, cause: str, *, reason: str,
 
     Raises PermanentError for a name that cannot be one.
     """
-    if not _CAUSE.fullmatch(cause) or cause == DATA:
-        raise PermanentError(
-            f"{cause!r} cannot name a cause of training: expected 1 to 100 of A-Z, a-z, 0-9 and '-', not '{DATA}'."
-        )
+    if not _CAUSE.fullmatch(cause) or _kind(cause) == DATA:
+        expected = f"expected 1 to 100 of A-Z, a-z, 0-9 and '-', and another beginning than '{DATA}'"
+        raise PermanentError(f"{cause!r} cannot name a cause of training: {expected}.")
     asked = services.ledger.get(_request(model, cause))
     if asked and asked.value["answered_by"]:
         return
@@ -75,7 +78,7 @@ def unanswered(services: Services, model: str) -> tuple[Cause, ...]:
 
 
 def answer(services: Services, model: str, run: Run) -> None:
-    """Note which job answers the run's requests, and take from the queue whatever has an answer."""
+    """Note which job answers the run's causes, and take from the queue whatever has an answer."""
     causes = {cause.cause for cause in run.causes}
     for marker in list(services.ledger.list(_queue(model))):
         path = _request(model, marker.value["cause"])
@@ -86,6 +89,16 @@ def answer(services: Services, model: str, run: Run) -> None:
         if not request.value["answered_by"]:
             services.ledger.put(path, {**request.value, "answered_by": run.job}, etag=request.etag)
         services.ledger.delete(marker.key)
+    for cause in run.causes:
+        if cause.cause == DATA:
+            note = {**to_document(cause), "kind": DATA, "data_version": run.data_version, "answered_by": run.job}
+            services.ledger.claim(_request(model, f"{DATA}-{run.data_version}"), note)
+
+
+def answered_by(services: Services, model: str, version: str) -> str:
+    """The job that was given a data version because it was new; '' when none was."""
+    note = services.ledger.get(_request(model, f"{DATA}-{version}"))
+    return str(note.value["answered_by"]) if note else ""
 
 
 def request_due_training(services: Services) -> None:
@@ -113,7 +126,7 @@ def last_due(schedule: str, now: datetime) -> datetime:
 def _ask(services: Services, model: str, cause: str, reason: str, by: str) -> bool:
     """Write both documents; whether this call was the one that made the request."""
     at = services.now().isoformat()
-    note = {"cause": cause, "kind": cause.split("-")[0], "reason": reason, "by": by, "at": at, "answered_by": ""}
+    note = {"cause": cause, "kind": _kind(cause), "reason": reason, "by": by, "at": at, "answered_by": ""}
     queued = services.ledger.claim(f"{_queue(model)}{cause}.json", note)
     return services.ledger.claim(_request(model, cause), note) and queued
 
@@ -125,6 +138,10 @@ def _generations(services: Services, model: str) -> Iterator[int]:
             number = _RERUN.fullmatch(key.removeprefix(folder).removesuffix(".json"))
             if number:
                 yield int(number[1])
+
+
+def _kind(cause: str) -> str:
+    return cause.split("-")[0]
 
 
 def _request(model: str, cause: str) -> str:

@@ -25,11 +25,15 @@ class Cause:
 
 @dataclass(frozen=True)
 class DataVersion:
-    """The newest version of a model's data. `correlation_id` is that of the window that closed into it."""
+    """The newest version of a model's data. `correlation_id` is that of the window that closed into it.
+
+    `answered_by` is the job that was given the version because it was new, or ''. Data can go back to what it was.
+    """
 
     version: str
     registered_at: datetime
     correlation_id: str = ""
+    answered_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,15 @@ class State:
 
 @dataclass(frozen=True)
 class Observation:
-    """The world as far as training is concerned. `job`, `registered` and `rollout_requested` belong to the running job."""
+    """The world as far as training is concerned. What follows `requests` belongs to the running job."""
 
     model: str
     data: DataVersion | None
     requests: tuple[Cause, ...]
     """What was asked for and is not noted as answered, the oldest first."""
+
+    data_noted: bool
+    """Whether there is a note of which job was given its data version first."""
 
     job: JobState | None
     registered: ModelVersion | None

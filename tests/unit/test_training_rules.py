@@ -38,6 +38,7 @@ RUN = Run("train-m-v1", "v1", (DATA,), START, "a-1")
 DONE = State(last=Outcome(RUN, "Completed", "1"))
 V1 = DataVersion("v1", START, "a-1")
 V2 = DataVersion("v2", START, "a-2")
+TRAINED_ON = replace(V1, answered_by="train-m-v1")
 
 
 def asked(cause: str, minute: int = 0) -> Cause:
@@ -49,7 +50,7 @@ def of_data(version: str) -> Cause:
 
 
 def observed(**changes: object) -> Observation:
-    usual = Observation("m", V1, (), job=None, registered=None, rollout_requested=False, poll=POLL)
+    usual = Observation("m", V1, (), data_noted=True, job=None, registered=None, rollout_requested=False, poll=POLL)
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 
@@ -66,7 +67,7 @@ REGISTERED = ModelVersion("m", "7")
     [
         (State(), observed(data=None), Rest("there is no data version yet")),
         (State(), observed(), Submit(RUN, None, "v1 has not been trained on", POLL)),
-        (DONE, observed(), Rest("v1 has been trained on: Completed")),
+        (DONE, observed(data=TRAINED_ON), Rest("v1 has been trained on: Completed")),
         (State(running=RUN), observed(), Submit(RUN, None, "train-m-v1 is not to be found in the workspace", POLL)),
         (
             State(running=RUN),
@@ -105,7 +106,7 @@ def test_a_job_that_completes_without_a_model_is_waited_for_and_then_failed() ->
 
 
 def test_a_request_trains_again_on_the_same_version() -> None:
-    action = decide(DONE, observed(requests=(asked("schedule-1"),)), START)
+    action = decide(DONE, observed(data=TRAINED_ON, requests=(asked("schedule-1"),)), START)
     assert isinstance(action, Submit)
     assert action.run == Run("train-m-v1-schedule-1", "v1", (asked("schedule-1"),), START, "a-1")
     assert action.reason == "because of schedule-1"
@@ -151,6 +152,26 @@ def test_a_job_does_not_end_before_its_answers_are_noted() -> None:
         seen = observed(job=JobState(run.job, status), requests=(asked("rerun-1"),), registered=REGISTERED)
         action = decide(replace(DONE, running=run), seen, START)
         assert action == Submit(run, None, "train-m-v1-rerun-1 answers rerun-1, which is not noted yet", POLL)
+
+
+def test_a_job_does_not_end_before_it_is_noted_that_it_was_given_its_data() -> None:
+    # Also when the data is newer by now, or back at what it was.
+    for data in (V1, V2):
+        action = decide(State(running=RUN), observed(data=data, data_noted=False, job=COMPLETED), START)
+        assert isinstance(action, Submit)
+        assert (action.run, action.reason) == (RUN, "train-m-v1 answers data, which is not noted yet")
+
+
+def test_data_that_is_again_what_it_was_is_not_new_and_takes_part_in_no_job_as_that() -> None:
+    last = State(last=Outcome(replace(RUN, job="train-m-v2", data_version="v2"), "Completed", "2"))
+    action = decide(last, observed(data=TRAINED_ON), START)
+    assert action == Rest(
+        "the data is that of v1 again, which train-m-v1 was given some time ago."
+        " The newer version 2 stays; ask for a training to get a model of the older data"
+    )
+    action = decide(last, observed(data=TRAINED_ON, requests=(asked("rerun-1"),)), START)
+    assert isinstance(action, Submit)
+    assert (action.run.job, action.run.causes) == ("train-m-v1-rerun-1", (asked("rerun-1"),))
 
 
 def test_a_request_before_there_is_data_waits_for_it_and_can_be_seen() -> None:
@@ -200,7 +221,8 @@ def test_a_version_without_a_correlation_id_gets_one_that_says_what_it_began_wit
     action = decide(State(), seen, START)
     assert isinstance(action, Submit)
     assert action.run.correlation_id == "m-v1"
-    action = decide(DONE, replace(seen, requests=(asked("rerun-3"),)), START)
+    answered = DataVersion("v1", START, answered_by="train-m-v1")
+    action = decide(DONE, observed(data=answered, requests=(asked("rerun-3"),)), START)
     assert isinstance(action, Submit)
     assert action.run.correlation_id == "m-rerun-3"
 
