@@ -144,8 +144,10 @@ def _hand_over(run: Run, pending: Pending | None, observation: Observation, stat
 
 
 def _nothing_to_do(state: State, data: DataVersion | None) -> str:
-    if data is None or state.last is None:
+    if data is None:
         return "there is no data version yet"
+    if state.last is None:
+        return f"{data.answered_by} was given {data.version}"
     if data.version == state.last.run.data_version:
         return f"{data.version} has been trained on: {state.last.status}"
     newer = f"version {state.last.model_version}" if state.last.model_version else f"outcome of {state.last.run.job}"

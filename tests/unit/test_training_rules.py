@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_core.documents import from_document, to_document
@@ -245,6 +245,7 @@ WORLDS = st.lists(
 )
 
 
+@settings(deadline=None)  # the first example pays for pydantic
 @given(WORLDS)
 def test_nothing_that_waits_is_left_out_whatever_the_world_does(worlds: list[tuple[str, list[str], str | None]]) -> None:
     state, now = State(), START
