@@ -10,13 +10,25 @@ from typing import Any
 
 import pytest
 
+from local.eventgrid.dead_letters import annotated
+from local.eventgrid.schema import CLOUD_EVENTS, EVENT_GRID
+from local.eventgrid.store import Delivery
 from ml_core import audit, dead_letters, inbox, operations
 from ml_core.errors import ConfigError, Conflict, PermanentError, TemporaryError
 from ml_core.inbox import Item
 from ml_core.ingestion import record
 from ml_core.training.request import unanswered
 from tests.fakes import FakeLedger, Flaky
-from tests.story import CONFIG, ENDPOINT, Story, blob_created, blob_deleted, first_model_serves, model_registered
+from tests.story import (
+    CONFIG,
+    ENDPOINT,
+    STORAGE_ACCOUNT_ID,
+    Story,
+    blob_created,
+    blob_deleted,
+    first_model_serves,
+    model_registered,
+)
 
 
 @pytest.fixture
@@ -373,6 +385,30 @@ def test_each_event_of_a_letter_becomes_an_item_and_the_letter_goes(story: Story
     assert len(items) == 3
     for item in items:
         operations.replay(story.services, item.id, "anna")
+    story.until(story.settled(1))
+
+
+@pytest.mark.parametrize("schema", [EVENT_GRID, CLOUD_EVENTS])
+def test_the_letters_of_the_emulator_are_understood_in_both_schemas(story: Story, schema: str) -> None:
+    event = json.loads(blob_created(story.containers.upload("flights", "incoming/january.csv"))) | {"topic": STORAGE_ACCOUNT_ID}
+    given_up = Delivery(
+        id=1,
+        topic="storage",
+        subscription="uploads",
+        schema=EVENT_GRID,
+        payload=json.dumps(event | {"dataVersion": "", "metadataVersion": "1"}).encode(),
+        published_at=0.0,
+        attempts=3,
+        outcome="Unauthorized",
+        attempted_at=1.0,
+        reason="TimeToLiveExceeded",
+        given_up_at=2.0,
+    )
+    story.dead_letters.content["UPLOADS/1.json"] = json.dumps([annotated(given_up, schema)])
+    dead_letters.collect(story.services)
+    item = only_item(story)
+    assert (item.error, item.attempts, item.permanent) == (told_of(3, "TimeToLiveExceeded", "Unauthorized"), 3, False)
+    operations.replay(story.services, item.id, "anna")
     story.until(story.settled(1))
 
 
