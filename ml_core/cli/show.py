@@ -1,0 +1,138 @@
+"""What people see: trails, tables and inbox items on a terminal; whole lines without colours in a pipe.
+
+What is shown was partly written by strangers (a blob's name, an event's payload): whatever could steer the terminal is shown as
+its code point.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from ml_core.inbox import Item
+from ml_core.trail.values import Step, Trail
+
+_UNBOUNDED = 100_000
+_STYLES = {"received": "cyan", "inbox": "red", "traffic": "green", "model": "magenta", "job": "yellow", "request": "yellow"}
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on standard output, in ASCII."""
+    typer.echo(json.dumps(value, indent=1, default=_plain))
+
+
+def line(*parts: str | tuple[str, str], indent: int = 0) -> None:
+    """One line of text pieces, each plain or with a style. On a terminal it is wrapped; what follows is indented."""
+    console = _console()
+    text = Text.assemble(*(part if isinstance(part, str) else (harmless(part[0]), part[1]) for part in parts))
+    if console.width >= _UNBOUNDED or len(text) <= console.width:
+        console.print(text, soft_wrap=True)
+        return
+    for number, piece in enumerate(text.wrap(console, max(console.width - indent, 20))):
+        console.print(Text(" " * indent if number else "").append_text(piece), soft_wrap=True)
+
+
+def trail(told: Trail) -> None:
+    """A trail as a person would tell it: what happened in the order of time, and where it stands."""
+    line((harmless(told.about), "bold"))
+    if told.correlation_ids:
+        line(("correlation id ", "dim"), (", ".join(told.correlation_ids), "dim"))
+    day: date | None = None
+    for step in told.steps:
+        if step.at is not None and step.at.date() != day:
+            day = step.at.date()
+            line("")
+            line((f"{day:%A, %Y-%m-%d} (UTC)", "dim"))
+        _step(step)
+    if told.ends:
+        line("")
+    for end in told.ends:
+        _sentence(end)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Columns as wide as what is in them; the last one is free text."""
+    cells = [[harmless(cell).replace("\n", " ") for cell in row] for row in rows]
+    widths = [max([len(header), *(len(row[place]) for row in cells)]) for place, header in enumerate(headers)]
+    before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    _row(headers, widths, before_last, style="dim")
+    for row in cells:
+        _row(row, widths, before_last)
+
+
+def item(found: Item) -> None:
+    """An item of the inbox in full."""
+    facts = {
+        "kind": found.kind + (" (permanent: it fails for ever in the same way)" if found.permanent else ""),
+        "source": found.source,
+        "key": found.key,
+        "status": found.status,
+        "attempts": str(found.attempts),
+        "first at": found.first_at,
+        "last at": found.last_at,
+        "error": found.error,
+    }
+    line((f"inbox item {found.id}", "bold"))
+    for name, fact in facts.items():
+        if fact:
+            line((f"{name:<10}", "dim"), harmless(fact), indent=10)
+    line("")
+    line(("payload, as it came:", "dim"))
+    line(textwrap.indent(_pretty(found.payload), "  "))
+    line("")
+    line(("history:", "dim"))
+    for happened in found.history:
+        line(f"  {happened.at[:19]}  {happened.what}  by {harmless(happened.by)}: {harmless(happened.reason)}", indent=4)
+
+
+def harmless(text: str) -> str:
+    """The text with everything that is no letter, sign or blank as its code point: escape sequences, reversed writing."""
+    return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)
+
+
+def _console() -> Console:
+    # Made for each line: standard output may be a pipe, and a terminal's width changes.
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _UNBOUNDED
+    return console
+
+
+def _step(step: Step) -> None:
+    at = f"{step.at:%H:%M:%S}" if step.at else "        "
+    line("  ", (at, "dim"), "  ", (f"{step.what:<9}", _STYLES.get(step.what, "bold")), " ", harmless(step.told), indent=22)
+
+
+def _sentence(end: str) -> None:
+    told = harmless(end)
+    line("=> ", (told + ("" if told.endswith((".", "?")) else "."), "bold"), indent=3)
+
+
+def _row(row: Sequence[str], widths: Sequence[int], before_last: int, style: str = "") -> None:
+    fixed = "".join(f"{cell:<{width}}  " for cell, width in zip(row[:-1], widths[:-1], strict=True))
+    line((fixed, style), (row[-1], style), indent=before_last)
+
+
+def _pretty(payload: str) -> str:
+    try:
+        return harmless(json.dumps(json.loads(payload), indent=1, ensure_ascii=False))
+    except ValueError:
+        return harmless(payload)
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

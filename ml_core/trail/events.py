@@ -1,0 +1,108 @@
+"""Of single events, and of what lies in the inbox: what became of it, by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from ml_core import inbox
+from ml_core.ingestion.arrivals import pending
+from ml_core.naming import fingerprint
+from ml_core.reconciling import JOBS, MODELS
+from ml_core.services import Services
+from ml_core.trail import rollouts, training
+from ml_core.trail.data import receipt_step, receipts_of, waiting_step, window_told
+from ml_core.trail.values import Chapter, Step, moment
+
+# An event is looked for in the newest windows only: there is no index by event, for it would cost a write per event.
+WINDOWS_SEARCHED = 200
+
+
+def event_told(services: Services, event_id: str) -> Chapter:
+    """What became of the event of this id; an empty chapter when nothing is known of it."""
+    return _noted(services, event_id) + _arrived(services, event_id) + kept(services, event_id)
+
+
+def kept(services: Services, text: str) -> Chapter:
+    """The inbox's items that hold this text in their payload: an event's id, a blob's url."""
+    told = Chapter()
+    for item in inbox.items(services.ledger):
+        if text in item.payload:
+            told += item_told(item)
+    return told
+
+
+def kept_work(services: Services, key: str) -> Chapter:
+    """The inbox's open items about a key ("models/churn")."""
+    told = Chapter()
+    for item in inbox.items(services.ledger, "open"):
+        if item.key == key:
+            told += item_told(item)
+    return told
+
+
+def item_told(item: inbox.Item) -> Chapter:
+    """An item's history, and what can be done about it."""
+    key = f"inbox/{item.id}.json"
+    steps = tuple(
+        Step(
+            moment({"at": line.at}, "at"), "inbox", f"{item.kind} {item.id} {line.what} ({line.by}): {line.reason}", document=key
+        )
+        for line in item.history
+    )
+    if item.status != "open":
+        return Chapter(steps)
+    return Chapter(steps, (f"it lies in the inbox as {item.id}, since {item.error}: replay or discard it",))
+
+
+def _noted(services: Services, event_id: str) -> Chapter:
+    entry = services.ledger.get(f"events/{fingerprint(event_id)}.json")
+    if entry is None:
+        return Chapter()
+    note = entry.value
+    told = f"the event {note['event_id']} ({note['type']}) was {note['outcome']}: {note['reason']}"
+    received = Step(moment(note, "received_at"), "received", told, see=event_id, document=entry.key)
+    if note["outcome"] != "matched":
+        return Chapter((received,), (f"nothing was done for it, because it was {note['outcome']}: {note['reason']}",))
+    return Chapter((received,)) + _subject_told(services, str(note["subject"]))
+
+
+def _subject_told(services: Services, subject: str) -> Chapter:
+    kind, _, name = subject.partition("/")
+    if kind == JOBS:
+        return training.job_told(services, name)
+    model, _, version = name.partition(":")
+    if kind == MODELS and version:
+        return rollouts.version_told(services, model, version)
+    if kind == MODELS and name in services.config.models:
+        return training.model_told(services, name)
+    return Chapter(ends=(f"it was about {subject}",) if subject else ())
+
+
+def _arrived(services: Services, event_id: str) -> Chapter:
+    """An event about a blob: it waits in a bundle, or a window has taken it in."""
+    told = Chapter()
+    for asset in services.config.data_assets:
+        waiting = tuple(_waiting(services, asset, event_id))
+        told += Chapter(waiting, ("it waits for the next look at " + asset,) if waiting else ())
+        found = _window_with(services, asset, event_id)
+        if found:
+            window, steps = found
+            told = told + Chapter(steps) + window_told(services, asset, window)
+    return told
+
+
+def _waiting(services: Services, asset: str, event_id: str) -> Iterator[Step]:
+    for bundle in pending(services, asset):
+        yield from (waiting_step(receipt, bundle.key) for receipt in bundle.receipts if receipt.event_id == event_id)
+
+
+def _window_with(services: Services, asset: str, event_id: str) -> tuple[str, tuple[Step, ...]] | None:
+    """The newest window that took in the event, with the receipts. Its names sort by time."""
+    newest_first = sorted(services.ledger.keys(f"windows/{asset}/"), reverse=True)
+    for key in islice(newest_first, WINDOWS_SEARCHED):
+        entry = services.ledger.get(key)
+        steps = tuple(receipt_step(one, key) for one in receipts_of(entry.value) if one["event_id"] == event_id) if entry else ()
+        if entry and steps:
+            return str(entry.value["id"]), steps
+    return None

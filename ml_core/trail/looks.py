@@ -1,0 +1,77 @@
+"""The looks at a key: what the last one decided, when the next one comes, and the decisions that lie between two times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from ml_core.documents import time_name
+from ml_core.looks import last_look
+from ml_core.ports import Entry
+from ml_core.services import Services
+from ml_core.trail.values import clock, count
+
+# The sweep looks at every key each five minutes. Twice that, and nobody works.
+OVERDUE_AFTER = timedelta(minutes=10)
+_BEFORE_THE_REASON = {
+    "refused": "Azure refused it: ",
+    "not observed": "it could not be looked at: ",
+    "forgiven": "a person asked for another try: ",
+}
+# After these answers no look is planned, so the last plan is an old one that was kept.
+_AT_REST = ("rest", "refused", "not observed")
+
+
+def state_of(services: Services, kind: str, key: str) -> dict[str, Any]:
+    """The key's document: `state`, `answer`, `at`, `decision`. Empty for a key that was never looked at."""
+    entry = services.ledger.get(f"{kind}/{key}.json")
+    return entry.value if entry else {}
+
+
+def answer_of(services: Services, kind: str, key: str) -> str:
+    """Why the last look at a key did what it did, and when the next one comes."""
+    document = state_of(services, kind, key)
+    following = next_look(services, kind, key)
+    if not document:
+        return f"{key} was never looked at" + (f"; {following}" if following else "; is the function app running?")
+    answer = document["answer"]
+    told = _BEFORE_THE_REASON.get(answer["kind"], "")
+    return f"{told}{answer['reason']}" + (f" ({following})" if following else "")
+
+
+def next_look(services: Services, kind: str, key: str) -> str:
+    """When the key is looked at next, what went wrong the last time, or that nobody seems to work; '' when nothing is planned."""
+    look = last_look(services.ledger, kind, key)
+    failed = f"the last look failed, {count(look.attempt, 'time')} so far: {look.error}; " if look.attempt else ""
+    if not look.token or look.at is None:
+        # Given up as a chain of tries: an item of the inbox says so, and the sweep goes on.
+        return f"{failed}the sweep tries it every five minutes" if failed else ""
+    if look.at > services.now():
+        return f"{failed}the next look is at {clock(look.at)}"
+    resting = state_of(services, kind, key).get("answer", {}).get("kind") in _AT_REST
+    if services.now() - look.at > OVERDUE_AFTER and (failed or not resting):
+        return f"{failed}the look that was due at {clock(look.at)} has not come: is the function app running?"
+    return f"{failed}the next look is due now" if failed else ""
+
+
+def decisions(services: Services, kind: str, key: str, since: datetime) -> Iterator[Entry]:
+    """The decisions about a key that were taken, from `since` on, oldest first.
+
+    Names sort by time, so the ones before are never read. One whose tick lost the race is kept too, but nobody follows it:
+    a decision is told once the next one names it, or the key's own document does.
+    """
+    folder = f"decisions/{kind}/{key}/"
+    head = state_of(services, kind, key).get("decision")
+    earliest = f"{folder}{time_name(since)}"
+    waiting: list[Entry] = []
+    for name in services.ledger.keys(folder):
+        if name < earliest or (entry := services.ledger.get(name)) is None:
+            continue
+        for earlier in waiting:
+            if earlier.key == entry.value["follows"]:
+                yield earlier
+                waiting = []
+                break
+        waiting.append(entry)
+    yield from (entry for entry in waiting if entry.key == head)

@@ -1,0 +1,51 @@
+"""The command line in a shell of its own, against the whole stack: what Azure's SDKs read is what it reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.demo.story import ENDPOINT, MODEL, Outcome
+from local.stack import Stack
+from tests.e2e.conftest import Host
+
+pytestmark = [pytest.mark.e2e, pytest.mark.train_environment]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ask(stack: Stack, *arguments: str) -> Any:
+    """The JSON that a command answers with."""
+    command = [sys.executable, "-m", "ml_core.cli", *arguments, "--json"]
+    environment = {**os.environ, **stack.environment.variables()}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_trail_of_a_file_ends_at_the_endpoint_that_serves_its_model(stack: Stack, outcome: Outcome) -> None:
+    trail = ask(stack, "why", "flights/incoming/flights-2013-02.csv")
+    told = {what: [step["told"] for step in trail["steps"] if step["what"] == what] for what in ("received", "job", "traffic")}
+    assert any("flights-2013-02.csv was created, the event " in one for one in told["received"])
+    assert any(f"registered version {outcome.models[-1].version}" in one for one in told["job"])
+    assert any(f"{outcome.candidate} 100 %" in one for one in told["traffic"])
+    assert f"{MODEL}:2 serves: it has 100 % of the traffic of {ENDPOINT}, in {outcome.candidate}" in trail["ends"]
+    # The same trail from the other end, by the tag that the model carries in the workspace.
+    correlation = outcome.models[-1].tags["correlation_id"]
+    assert trail["correlation_ids"] == [correlation]
+    assert ask(stack, "why", correlation)["ends"] == trail["ends"]
+
+
+def test_an_event_that_nobody_can_read_is_listed_shown_and_discarded(stack: Stack, host: Host) -> None:
+    malformed = {"id": "broken-for-the-inbox", "eventType": "Microsoft.Storage.BlobCreated", "data": {"api": "PutBlob"}}
+    assert host.post_events("register_uploaded_data", [malformed]).status_code == 202
+    (item,) = [one for one in ask(stack, "inbox", "list") if "broken-for-the-inbox" in one["payload"]]
+    assert "url" in ask(stack, "inbox", "show", item["id"])["item"]["error"]
+    done = ask(stack, "inbox", "discard", item["id"], "--reason", "a test's own", "--by", "tests")
+    assert (done["status"], done["history"][-1]["by"]) == ("discarded", "tests")
+    assert [one for one in ask(stack, "inbox", "list") if one["id"] == item["id"]] == []

@@ -1,0 +1,434 @@
+"""The trail of everything, and why nothing ran. Faked: the ports. Real: what wrote the ledger, where a story can."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from ml_core import inbox
+from ml_core.documents import to_document
+from ml_core.ingestion.record import receive as receive_blob_event
+from ml_core.ports import ModelVersion
+from ml_core.reconciling import ROLLOUTS
+from ml_core.rollout.request import request_rollout
+from ml_core.trail.ask import trail_of_item, why
+from ml_core.trail.values import NothingKnown, Trail
+from ml_core.training.observe import receive as receive_run_event
+from ml_core.training.request import request_rerun
+from tests.fakes import Flaky
+from tests.story import (
+    ACCOUNT_URL,
+    ENDPOINT,
+    Story,
+    blob_created,
+    first_model_serves,
+    model_registered,
+    run_status_changed,
+)
+
+FIRST, SECOND = "flight-delay:1", "flight-delay:2"
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def told(trail: Trail) -> str:
+    """The steps as a person reads them, one a line."""
+    return "\n".join(f"{step.what}: {step.told}" for step in trail.steps)
+
+
+def ends(trail: Trail) -> str:
+    return "\n".join(trail.ends)
+
+
+def words(trail: Trail) -> list[str]:
+    """The kinds of steps in their order, each kind once in a row."""
+    kinds = [step.what for step in trail.steps]
+    return [kind for place, kind in enumerate(kinds) if place == 0 or kinds[place - 1] != kind]
+
+
+def newest_version(story: Story) -> str:
+    return str(story.ledger.entries["data-versions/flights.json"].value["version"])
+
+
+def newest_job(story: Story) -> str:
+    return list(story.workspace.submitted)[-1]
+
+
+def second_model_is_at(story: Story, weights: dict[str, int]) -> None:
+    first_model_serves(story)
+    story.requests_per_look = 30
+    story.upload("incoming/february.csv")
+    story.until(lambda: weights in story.workspace.traffic_history)
+
+
+def test_a_model_version_is_told_from_its_data_to_its_traffic(story: Story) -> None:
+    first_model_serves(story)
+    trail = why(story.services, FIRST)
+    assert words(trail)[-6:] == ["version", "job", "model", "rollout", "traffic", "rollout"]
+    assert f"flights:{newest_version(story)} was registered" in told(trail)
+    assert "caused by data" in told(trail)
+    assert "blue 100 %" in told(trail)
+    assert ends(trail) == f"{FIRST} serves: it has 100 % of the traffic of {ENDPOINT}, in blue"
+
+
+def test_steps_come_in_the_order_of_time_and_name_the_documents_that_say_so(story: Story) -> None:
+    first_model_serves(story)
+    trail = why(story.services, FIRST)
+    times = [step.at for step in trail.steps if step.at]
+    assert times == sorted(times)
+    documents = [step.document for step in trail.steps if step.document]
+    assert len(documents) > 5
+    assert [name for name in documents if story.ledger.get(name) is None] == []
+
+
+def test_every_part_of_a_story_is_found_by_one_correlation_id(story: Story) -> None:
+    first_model_serves(story)
+    (one,) = why(story.services, FIRST).correlation_ids
+    assert why(story.services, newest_job(story)).correlation_ids == (one,)
+    assert why(story.services, f"flights:{newest_version(story)}").correlation_ids == (one,)
+    by_id = why(story.services, one)
+    assert by_id.correlation_ids == (one,)
+    assert FIRST in ends(by_id)
+
+
+def test_a_version_that_was_followed_by_a_newer_one_says_so(story: Story) -> None:
+    first_model_serves(story)
+    story.requests_per_look = 30
+    story.upload("incoming/february.csv")
+    story.rest()
+    assert "does not serve: the newer version 2 has had its turn" in ends(why(story.services, FIRST))
+
+
+def test_a_rollout_under_way_says_what_it_waits_for(story: Story) -> None:
+    second_model_is_at(story, {"blue": 90, "green": 10})
+    story.until(lambda: "watched" in story.answer(ROLLOUTS, ENDPOINT))
+    assert f"{SECOND} is being rolled out (ramping): at 10 %, watched until 12:51:00" in ends(why(story.services, SECOND))
+
+
+def test_a_rollback_is_told_with_its_reason(story: Story) -> None:
+    second_model_is_at(story, {"blue": 90, "green": 10})
+    story.errors_per_look = 3
+    story.rest()
+    trail = why(story.services, SECOND)
+    assert "rolling back: blue 100 %, green 0 %, because at 10 %" in told(trail)
+    assert "does not serve: its rollout ended (rolled back)" in ends(trail)
+
+
+def test_a_model_of_unknown_origin_is_told_to_be_refused(story: Story) -> None:
+    first_model_serves(story)
+    story.workspace.register_model(ModelVersion("flight-delay", "2", {"job": "by-hand", "data_version": "v1"}))
+    request_rollout(story.services, ENDPOINT, "flight-delay", "2")
+    story.rest()
+    assert "flight-delay:2 is not rolled out: flight-delay:2 says that the job by-hand made it" in ends(
+        why(story.services, SECOND)
+    )
+
+
+def test_a_version_that_nobody_asked_to_roll_out_says_so(story: Story) -> None:
+    story.workspace.register_model(ModelVersion("flight-delay", "7", {}))
+    assert "nobody has asked for a rollout of flight-delay:7" in ends(why(story.services, "flight-delay:7"))
+
+
+def test_a_version_that_the_workspace_does_not_hold_says_so(story: Story) -> None:
+    assert "the workspace holds no version 9 of flight-delay" in ends(why(story.services, "flight-delay:9"))
+
+
+def test_a_job_that_failed_says_why_there_is_no_model(story: Story) -> None:
+    story.workspace.training_error = "gate failed: auc 0.51 < 0.6"
+    story.upload("incoming/january.csv")
+    story.rest()
+    trail = why(story.services, newest_job(story))
+    assert "ended as Failed, so there is no model: gate failed: auc 0.51 < 0.6" in ends(trail)
+    assert ends(trail) in ends(why(story.services, f"flights:{newest_version(story)}"))
+
+
+def test_a_running_job_says_that_it_runs_and_when_it_is_looked_at_again(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    story.until(lambda: bool(story.workspace.submitted))
+    story.look()
+    job = newest_job(story)
+    assert f"{job} is Running" in ends(why(story.services, job))
+    assert "the next look is at 2026-03-01 12:" in ends(why(story.services, job))
+
+
+def test_a_version_behind_a_running_job_waits_and_says_for_what(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    story.until(lambda: bool(story.workspace.submitted))
+    first = newest_job(story)
+    version = newest_version(story)
+    story.upload("incoming/february.csv")
+    story.until(lambda: newest_version(story) != version)
+    assert f"flight-delay waits with {newest_version(story)} until {first} has ended" in ends(
+        why(story.services, f"flights:{newest_version(story)}")
+    )
+
+
+def test_a_version_that_was_overtaken_while_it_waited_names_the_one_that_was_trained_on(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    story.until(lambda: bool(story.workspace.submitted))
+    story.upload("incoming/february.csv")
+    first = newest_version(story)
+    story.until(lambda: newest_version(story) != first)
+    overtaken = newest_version(story)
+    story.until(lambda: overtaken in str(story.ledger.entries["models/flight-delay.json"].value["state"]["pending"]))
+    story.upload("incoming/march.csv")
+    story.until(lambda: len(story.workspace.submitted) == 2)
+    assert f"was not trained on {overtaken}" in ends(why(story.services, f"flights:{overtaken}"))
+    assert newest_version(story) in ends(why(story.services, f"flights:{overtaken}"))
+
+
+def test_a_rerun_is_told_with_who_asked_and_why(story: Story) -> None:
+    first_model_serves(story)
+    request_rerun(story.services, "flight-delay", reason="the base image was patched", by="anna")
+    assert "a training was asked for by anna (rerun-1): the base image was patched" not in told(why(story.services, FIRST))
+    story.until(lambda: len(story.workspace.submitted) == 2)
+    trail = why(story.services, newest_job(story))
+    assert "request: a training was asked for by anna (rerun-1): the base image was patched" in told(trail)
+
+
+def test_a_model_at_rest_says_why_nothing_runs(story: Story) -> None:
+    first_model_serves(story)
+    assert "has been trained on: Completed" in ends(why(story.services, "flight-delay"))
+
+
+def test_a_key_that_was_never_looked_at_asks_whether_the_app_runs(story: Story) -> None:
+    assert "flight-delay was never looked at; is the function app running?" in ends(why(story.services, "flight-delay"))
+
+
+def test_a_look_that_never_came_asks_whether_the_app_runs(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    story.until(lambda: bool(story.workspace.submitted))
+    story.look()
+    story.clock.advance(timedelta(minutes=11))
+    assert "has not come: is the function app running?" in ends(why(story.services, "flight-delay"))
+
+
+def test_a_look_that_keeps_failing_says_so(story: Story) -> None:
+    first_model_serves(story)
+    failing = Flaky(story.workspace, {"endpoint": 99, "model": 99})
+    object.__setattr__(story.services, "workspace", failing)
+    request_rollout(story.services, ENDPOINT, "flight-delay", "2")
+    story.look()
+    object.__setattr__(story.services, "workspace", story.workspace)
+    assert "the last look failed, 1 time so far: TemporaryError: model failed for a moment" in ends(
+        why(story.services, f"endpoints/{ENDPOINT}")
+    )
+
+
+def test_an_endpoint_tells_what_serves_and_where_it_comes_from(story: Story) -> None:
+    first_model_serves(story)
+    trail = why(story.services, f"endpoints/{ENDPOINT}")
+    assert f"its traffic: blue ({FIRST}) 100 %" in ends(trail)
+    assert newest_job(story) in told(trail)
+
+
+def test_an_event_that_was_matched_leads_to_what_it_was_about(story: Story) -> None:
+    first_model_serves(story)
+    story.model_registered("1")
+    event_id = json.loads(model_registered("flight-delay", "1"))["id"]
+    trail = why(story.services, event_id)
+    assert "was matched" in told(trail)
+    assert FIRST in ends(trail)
+
+
+def test_an_event_that_was_ignored_says_by_which_rule(story: Story) -> None:
+    receive_run_event(story.services, run_status_changed("somebody-elses-run", "Completed"))
+    trail = why(story.services, "somebody-elses-run-Completed")
+    assert "nothing was done for it, because it was ignored: somebody-elses-run is no training job" in ends(trail)
+
+
+def test_an_event_that_nobody_knows_is_not_made_up(story: Story) -> None:
+    with pytest.raises(NothingKnown, match="Nothing is known of 'no-such-event'"):
+        why(story.services, "no-such-event")
+
+
+def test_a_typing_mistake_is_told_what_was_perhaps_meant(story: Story) -> None:
+    with pytest.raises(NothingKnown, match="Was 'flight-delay' meant"):
+        why(story.services, "fligth-delay")
+
+
+def test_the_beginning_of_a_data_version_is_enough(story: Story) -> None:
+    first_model_serves(story)
+    version = newest_version(story)
+    assert why(story.services, f"flights:{version[:6]}").about == f"version {version} of the data asset flights"
+
+
+@pytest.mark.parametrize(
+    "text", ["flights:v", "flights:../../models", "flight-delay:01", "flight-delay:../1", "training-jobs/../x", "a" * 5000]
+)
+def test_what_cannot_be_a_name_is_never_looked_up(story: Story, text: str) -> None:
+    with pytest.raises(NothingKnown):
+        why(story.services, text)
+
+
+def test_a_trail_becomes_json(story: Story) -> None:
+    first_model_serves(story)
+    document = to_document(why(story.services, FIRST))
+    assert json.loads(json.dumps(document))["steps"][0]["at"].startswith("2026-03-01T12:00")
+
+
+def test_a_file_is_told_from_its_event_to_the_traffic_of_its_model(story: Story) -> None:
+    first_model_serves(story)
+    trail = why(story.services, "flights/incoming/january.csv")
+    assert words(trail)[:4] == ["received", "window", "version", "job"]
+    assert (
+        "incoming/january.csv was created, the event creation-of-0x8D0000000000001 said (eTag 0x8D0000000000001): a new file"
+        in told(trail)
+    )
+    assert "closed by its quiet period; it had taken in 1 new" in told(trail)
+    assert "1 file (1 added)" in told(trail)
+    assert ends(trail) == f"{FIRST} serves: it has 100 % of the traffic of {ENDPOINT}, in blue"
+
+
+def test_the_window_is_the_correlation_id_of_all_that_follows(story: Story) -> None:
+    first_model_serves(story)
+    (window,) = why(story.services, "flights/incoming/january.csv").correlation_ids
+    assert window.startswith("flights-20260301T120000Z-")
+    assert why(story.services, FIRST).correlation_ids == (window,)
+    assert why(story.services, newest_job(story)).correlation_ids == (window,)
+    by_id = why(story.services, window)
+    assert (by_id.kind, by_id.correlation_ids) == ("window", (window,))
+    assert FIRST in ends(by_id)
+
+
+def test_an_event_that_came_twice_is_told_twice_and_changed_nothing(story: Story) -> None:
+    blob = story.upload("incoming/january.csv")
+    story.look()
+    receive_blob_event(story.services, blob_created(blob, event_id="e9"))
+    story.rest()
+    trail = why(story.services, "flights/incoming/january.csv")
+    assert "the event e9 said (eTag 0x8D0000000000001): known already" in told(trail)
+    assert len(story.workspace.submitted) == 1
+    assert "known already" in told(why(story.services, "e9"))
+
+
+def test_an_event_about_a_file_is_found_by_its_id_while_it_waits_and_after(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    waiting = why(story.services, "creation-of-0x8D0000000000001")
+    assert "it waits for the next look" in told(waiting)
+    assert waiting.kind == "event"
+    story.rest()
+    assert f"{FIRST} serves" in ends(why(story.services, "creation-of-0x8D0000000000001"))
+
+
+def test_a_file_whose_window_is_open_says_so(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    story.look()
+    assert "is open: " in ends(why(story.services, "flights/incoming/january.csv"))
+
+
+def test_a_file_whose_event_was_lost_is_told_to_have_been_found_by_the_inventory(story: Story) -> None:
+    story.upload("incoming/january.csv", announce=False)
+    before = why(story.services, "flights/incoming/january.csv")
+    assert "is in the container and no event has told of it: the next inventory" in ends(before)
+    story.sweep()
+    story.rest()
+    trail = why(story.services, "flights/incoming/january.csv")
+    assert "the inventory found" in told(trail)
+    assert f"{FIRST} serves" in ends(trail)
+
+
+def test_a_deleted_file_says_that_later_versions_do_not_hold_it(story: Story) -> None:
+    first_model_serves(story)
+    story.requests_per_look = 30
+    story.upload("incoming/february.csv")
+    story.rest()
+    story.delete("incoming/february.csv")
+    story.rest()
+    trail = why(story.services, "flights/incoming/february.csv")
+    assert "incoming/february.csv was deleted" in ends(trail)
+    assert "1 deleted: incoming/february.csv" in told(why(story.services, f"flights:{newest_version(story)}"))
+
+
+def test_an_empty_file_says_that_it_is_never_part_of_a_version(story: Story) -> None:
+    story.upload("incoming/empty.csv", size=0)
+    story.rest()
+    assert "incoming/empty.csv is empty (0 bytes)" in ends(why(story.services, "flights/incoming/empty.csv"))
+
+
+def test_a_file_that_is_not_there_is_not_made_up(story: Story) -> None:
+    trail = why(story.services, "flights/incoming/january.csv")
+    assert trail.steps == ()
+    assert ends(trail) == "the container flights holds no incoming/january.csv, and no event has ever told of it"
+
+
+@pytest.mark.parametrize(
+    ("what", "rule"),
+    [
+        ("flights/outgoing/january.csv", "does not start with a prefix that is watched in flights: 'incoming/' (flights)"),
+        ("flights/incoming/january.txt", "does not end with one of the suffixes that flights takes: .csv"),
+        (f"{ACCOUNT_URL}/elsewhere/january.csv", "no data asset of the configuration watches the container elsewhere"),
+        ("https://stranger.blob.core.windows.net/flights/incoming/a.csv", "it lies in another storage account"),
+        (f"{ACCOUNT_URL}/tidegate-ledger/models/x.json", "one of Tidegate's own containers"),
+    ],
+)
+def test_a_file_that_is_not_watched_says_by_which_rule(story: Story, what: str, rule: str) -> None:
+    trail = why(story.services, what)
+    assert trail.kind == "blob"
+    assert rule in ends(trail)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://account.blob.core.windows.net/flights/incoming/j%C3%A4nner%201.csv",
+        "https://account.dfs.core.windows.net/flights/incoming/jänner 1.csv?sv=2024&sig=secret",
+        "flights/incoming/jänner 1.csv",
+    ],
+)
+def test_a_file_is_known_by_every_spelling_of_its_address_and_no_signature_is_shown(story: Story, url: str) -> None:
+    story.upload("incoming/jänner 1.csv")
+    story.rest()
+    trail = why(story.services, url)
+    assert f"{FIRST} serves" in ends(trail)
+    assert "secret" not in json.dumps(to_document(trail))
+
+
+def test_a_dead_letter_tells_that_its_file_was_taken_in_meanwhile(story: Story) -> None:
+    blob = story.upload("incoming/january.csv", announce=False)
+    story.sweep()
+    story.rest()
+    number = inbox.put(
+        story.services,
+        kind="dead letter",
+        identity="letter",
+        source="letter",
+        payload=blob_created(blob),
+        error="MaxDeliveryAttemptsExceeded",
+        permanent=False,
+    )
+    trail = trail_of_item(story.services, inbox.find(story.ledger, number))
+    assert f"{FIRST} serves" in ends(trail)
+    by_blob = why(story.services, blob.url)
+    assert f"it lies in the inbox as {number}, since MaxDeliveryAttemptsExceeded: replay or discard it" in ends(by_blob)
+
+
+def test_a_trail_reads_what_belongs_to_it_and_not_the_whole_ledger(story: Story) -> None:
+    first_model_serves(story)
+    job = newest_job(story)
+    for number in range(300):
+        later = story.clock() + timedelta(minutes=number + 1)
+        story.ledger.overwrite(f"training-jobs/train-other-{number}.json", {"model": "other"})
+        story.ledger.overwrite(
+            f"decisions/models/flight-delay/{later:%Y%m%dT%H%M%S.%fZ}-0.json", {"follows": None, "action": {"kind": "rest"}}
+        )
+    read: list[str] = []
+    get = story.ledger.get
+    story.ledger.get = lambda key: read.append(key) or get(key)  # type: ignore[method-assign,func-returns-value]
+    assert f"{FIRST} serves" in ends(why(story.services, job))
+    assert len(read) < 100
+
+
+def test_a_data_asset_tells_of_its_open_window_and_of_what_waits(story: Story) -> None:
+    first_model_serves(story)
+    story.upload("incoming/february.csv")
+    assert "flights: 1 event not looked at yet" in ends(why(story.services, "flights"))
+    story.look()
+    trail = why(story.services, "flights")
+    assert "is open since 2026-03-01 12:" in ends(trail)
+    assert "1 file changed in it" in ends(trail)
