@@ -63,9 +63,19 @@ def doubled(world: World) -> list[str]:
     """No blob twice in a manifest, no content in two versions, no version registered or cause trained twice, no model of one job
     twice. What the ledger says was done is what the workspace has."""
     jobs = world.jobs()
-    found = [*_versions(world), *_jobs(world, jobs)]
+    found = [*_arrivals(world), *_versions(world), *_jobs(world, jobs)]
     makers = Counter((model.name, model.tags.get("job", "")) for model in world.registered_models())
     return found + [f"{job} registered {count} versions of {model}" for (model, job), count in makers.items() if count > 1]
+
+
+def _arrivals(world: World) -> Iterable[str]:
+    """A written blob is taken in once, however often it is told."""
+    for asset in world.assets:
+        taken_in: Counter[tuple[str, str]] = Counter()
+        for window in world.ledger(f"windows/{asset.name}/").values():
+            receipts = [receipt for bundle in window["receipts"].values() for receipt in bundle]
+            taken_in.update((one["path"], one["etag"]) for one in receipts if one["outcome"] in ("new", "replaced"))
+        yield from (f"{asset.name} took in {path} ({etag}) {n} times" for (path, etag), n in taken_in.items() if n > 1)
 
 
 def _versions(world: World) -> Iterable[str]:
