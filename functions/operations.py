@@ -28,21 +28,21 @@ def collect_dead_letters(timer: func.TimerRequest) -> None:  # noqa: ARG001 - th
 @blueprint.queue_trigger(arg_name="message", queue_name="tidegate-data-assets-poison", connection="TIDEGATE_STORAGE")
 def keep_poison_data_asset(message: func.QueueMessage) -> None:
     """A message about a data asset that the host gave up on: into the inbox."""
-    operations.keep_poison_message(bootstrap.services(), DATA_ASSETS, message.get_body().decode())
+    operations.keep_poison_message(bootstrap.services(), DATA_ASSETS, message.get_body().decode(errors="replace"))
 
 
 @blueprint.function_name("keep_poison_model")
 @blueprint.queue_trigger(arg_name="message", queue_name="tidegate-models-poison", connection="TIDEGATE_STORAGE")
 def keep_poison_model(message: func.QueueMessage) -> None:
     """A message about a model that the host gave up on: into the inbox."""
-    operations.keep_poison_message(bootstrap.services(), MODELS, message.get_body().decode())
+    operations.keep_poison_message(bootstrap.services(), MODELS, message.get_body().decode(errors="replace"))
 
 
 @blueprint.function_name("keep_poison_rollout")
 @blueprint.queue_trigger(arg_name="message", queue_name="tidegate-rollouts-poison", connection="TIDEGATE_STORAGE")
 def keep_poison_rollout(message: func.QueueMessage) -> None:
     """A message about a rollout that the host gave up on: into the inbox."""
-    operations.keep_poison_message(bootstrap.services(), ROLLOUTS, message.get_body().decode())
+    operations.keep_poison_message(bootstrap.services(), ROLLOUTS, message.get_body().decode(errors="replace"))
 
 
 @blueprint.function_name("show_status")
