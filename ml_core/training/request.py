@@ -128,7 +128,11 @@ def _ask(services: Services, model: str, cause: str, reason: str, by: str) -> bo
     at = services.now().isoformat()
     note = {"cause": cause, "kind": _kind(cause), "reason": reason, "by": by, "at": at, "answered_by": ""}
     queued = services.ledger.claim(f"{_queue(model)}{cause}.json", note)
-    return services.ledger.claim(_request(model, cause), note) and queued
+    if services.ledger.claim(_request(model, cause), note):
+        return queued
+    # A look may have answered it already, and made this document up from the queue's. It is still this call's request.
+    found = services.ledger.get(_request(model, cause))
+    return queued and found is not None and {**found.value, "answered_by": ""} == note
 
 
 def _generations(services: Services, model: str) -> Iterator[int]:
