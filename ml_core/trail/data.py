@@ -9,7 +9,9 @@ from typing import Any
 
 from ml_core.ingestion.arrivals import Receipt, pending
 from ml_core.ingestion.catalogue import open_windows, row_of
+from ml_core.ingestion.folding import limits_of
 from ml_core.ingestion.rows import Row
+from ml_core.ingestion.windows import closing
 from ml_core.reconciling import DATA_ASSETS
 from ml_core.services import Services
 from ml_core.trail.looks import answer_of
@@ -35,7 +37,7 @@ def blob_told(services: Services, asset: str, path: str) -> Chapter:
     row = row_of(services.ledger, asset, path)
     told = Chapter(tuple(_waiting(services, asset, path)))
     for window in _windows_of(row):
-        told += Chapter(tuple(_received(services, asset, window, path)))
+        told += Chapter(tuple(_received(services, asset, window, path))) + _closed(services, asset, window)
     if row is None:
         unseen = () if told.steps else (_never_seen(services, asset, path),)
         waiting = (f"nobody has looked at it yet: {answer_of(services, DATA_ASSETS, asset)}",) if told.steps else ()
@@ -53,9 +55,10 @@ def window_told(services: Services, asset: str, window: str) -> Chapter:
     told = Chapter(tuple(_window_steps(asset, document)), (), (window,))
     closed = document.get("closed")
     if not closed:
-        return told + Chapter(ends=(f"the window {window} is open: {answer_of(services, DATA_ASSETS, asset)}",))
+        return told + Chapter(ends=tuple(_open(services, asset, window)))
     if not closed["version"]:
-        return told + Chapter(ends=(f"the window {window} made no version: {closed['reason']}",))
+        reason = closed["reason"].removeprefix(f"{window} closes by its {closed['by']}: ")
+        return told + Chapter(ends=(f"the window {window} made no version: {reason}",))
     return told + version_told(services, asset, str(closed["version"]))
 
 
@@ -85,10 +88,7 @@ def asset_told(services: Services, asset: str) -> Chapter:
     waiting = sum(len(bundle.receipts) for bundle in pending(services, asset))
     told = [f"{asset}: {answer_of(services, DATA_ASSETS, asset)}"]
     told += [f"{asset}: {count(waiting, 'event')} not looked at yet"] if waiting else []
-    told += [
-        f"the window {window.id} is open since {clock(window.opened_at)}: {count(window.files, 'file')} changed in it"
-        for window in open_windows(services.ledger, asset)
-    ]
+    told += [end for window in open_windows(services.ledger, asset) for end in _open(services, asset, window.id)]
     standing = Chapter(ends=tuple(told))
     return standing + version_told(services, asset, str(newest.value["version"])) if newest else standing
 
@@ -152,6 +152,26 @@ def _received(services: Services, asset: str, window: str, path: str) -> Iterato
     for receipt in receipts_of(_window(services, asset, window)):
         if receipt["path"] == path:
             yield receipt_step(receipt, key)
+
+
+def _closed(services: Services, asset: str, window: str) -> Chapter:
+    """How a window ended, and the version that it closed into; without what was made of that, which can be asked for."""
+    document = _window(services, asset, window)
+    version = (document.get("closed") or {}).get("version")
+    return version_steps(services, asset, str(version)) if version else Chapter(tuple(_window_steps(asset, document)))
+
+
+def _open(services: Services, asset: str, window: str) -> Iterator[str]:
+    """What a window that is open waits for."""
+    found = next((one for one in open_windows(services.ledger, asset) if one.id == window), None)
+    if found is None:
+        yield f"the window {window} is being closed: {answer_of(services, DATA_ASSETS, asset)}"
+        return
+    limits = limits_of(services.config.data_assets[asset])
+    due = closing(found, limits)
+    waits = f"it is closed by its {due.by} at {clock(due.at)} if nothing more changes"
+    at_last = f", and at {clock(found.opened_at + limits.max_wait)} at the latest" if due.by == "quiet period" else ""
+    yield f"the window {window} is open since {clock(found.opened_at)}, with {count(found.files, 'file')}: {waits}{at_last}"
 
 
 def _found(row: Row) -> Step:

@@ -20,6 +20,7 @@ from ml_core.training.request import request_rerun
 from tests.fakes import Flaky
 from tests.story import (
     ACCOUNT_URL,
+    CONFIG,
     ENDPOINT,
     Story,
     blob_created,
@@ -319,7 +320,9 @@ def test_an_event_about_a_file_is_found_by_its_id_while_it_waits_and_after(story
 def test_a_file_whose_window_is_open_says_so(story: Story) -> None:
     story.upload("incoming/january.csv")
     story.look()
-    assert "is open: " in ends(why(story.services, "flights/incoming/january.csv"))
+    told_end = ends(why(story.services, "flights/incoming/january.csv"))
+    assert "with 1 file: it is closed by its quiet period at 2026-03-01 12:00:30 UTC if nothing more changes" in told_end
+    assert "and at 2026-03-01 13:00:00 UTC at the latest" in told_end
 
 
 def test_a_file_whose_event_was_lost_is_told_to_have_been_found_by_the_inventory(story: Story) -> None:
@@ -342,6 +345,7 @@ def test_a_deleted_file_says_that_later_versions_do_not_hold_it(story: Story) ->
     story.rest()
     trail = why(story.services, "flights/incoming/february.csv")
     assert "incoming/february.csv was deleted" in ends(trail)
+    assert "2 files (1 added)" in told(trail)
     assert "1 deleted: incoming/february.csv" in told(why(story.services, f"flights:{newest_version(story)}"))
 
 
@@ -430,5 +434,22 @@ def test_a_data_asset_tells_of_its_open_window_and_of_what_waits(story: Story) -
     assert "flights: 1 event not looked at yet" in ends(why(story.services, "flights"))
     story.look()
     trail = why(story.services, "flights")
-    assert "is open since 2026-03-01 12:" in ends(trail)
-    assert "1 file changed in it" in ends(trail)
+    assert "is open since 2026-03-01 12:25:30 UTC, with 1 file: it is closed by its quiet period" in ends(trail)
+
+
+def test_a_marker_says_which_window_it_closed_and_other_folders_wait(story: Story) -> None:
+    story = Story(CONFIG.replace("{quiet_period: 30s}", "{quiet_period: null, max_wait: 2h, marker: _SUCCESS}"))
+    for path in ("incoming/a/1.csv", "incoming/a/2.csv", "incoming/b/1.csv", "incoming/a/_SUCCESS"):
+        story.upload(path, size=0 if path.endswith("_SUCCESS") else 100)
+    story.until(lambda: bool(story.workspace.submitted))
+    assert "closed by its marker; it had taken in 2 new, 1 marker" in told(why(story.services, "flights/incoming/a/1.csv"))
+    assert "is a marker file: it closes its folder's window" in ends(why(story.services, "flights/incoming/a/_SUCCESS"))
+    waiting = ends(why(story.services, "flights/incoming/b/1.csv"))
+    assert "it is closed by its max wait at 2026-03-01 14:00:00 UTC if nothing more changes" in waiting
+
+
+def test_a_window_that_left_no_file_says_so(story: Story) -> None:
+    first_model_serves(story)
+    story.delete("incoming/january.csv")
+    story.rest()
+    assert "made no version: there is no file that is not empty" in ends(why(story.services, "flights/incoming/january.csv"))
