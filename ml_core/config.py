@@ -18,8 +18,10 @@ from ml_core.config_values import (
     AssetName,
     Column,
     Duration,
+    FileName,
     IdColumn,
     Label,
+    Manifest,
     ModelName,
     NonEmpty,
     Probability,
@@ -40,8 +42,27 @@ class Section(BaseModel):
 class Window(Section):
     """When a data asset's files are complete enough to become a version."""
 
-    quiet_period: Duration = timedelta(seconds=30)
-    """So long must nothing change below the prefix. Long enough for one delivery of files, so that it becomes one version."""
+    quiet_period: Duration | None = timedelta(seconds=30)
+    """So long must nothing change below the prefix. Long enough for one delivery of files, so that it becomes one version. null:
+    quiet closes nothing, which suits deliveries with pauses that end in a marker."""
+
+    max_wait: Annotated[Duration, at_least(timedelta(seconds=1), "1s")] = timedelta(hours=1)
+    """So long does a window stay open at most: where files never stop coming there is a version all the same."""
+
+    max_files: Annotated[int, Field(ge=1)] | None = None
+    """With so many changed files a window closes at once. Not given: however many."""
+
+    marker: FileName | None = None
+    """The name of a file that says that its folder is complete, such as _SUCCESS. Then every folder has a window of its own,
+    which its marker closes. The marker itself is never part of a version, and need not have one of the suffixes."""
+
+    def is_marker(self, path: str) -> bool:
+        """Whether the blob is a marker and no data."""
+        return self.marker is not None and path.rpartition("/")[2] == self.marker
+
+    def folder_of(self, path: str) -> str:
+        """The folder whose window takes in the blob's changes; '' where the whole asset has one window."""
+        return path.rpartition("/")[0] if self.marker is not None else ""
 
 
 class DataAsset(Section):
@@ -59,10 +80,26 @@ class DataAsset(Section):
     window: Window = Window()
     """When the files are complete enough to become a version."""
 
+    manifest: Manifest = "cumulative"
+    """What a version holds: `cumulative` all files that are there; `window` those that the closing window has brought;
+    `latest <n>` the n that were written last."""
+
+    inventory: Annotated[Duration, at_least(timedelta(seconds=1), "1s")] = timedelta(hours=1)
+    """How often all that is there is compared with all that was told, so that a lost event is made up for. It is also done
+    whenever a window closes. Each costs one listing of the prefix."""
+
+    @property
+    def newest_files(self) -> int | None:
+        """The n of `latest <n>`; None: a version does not depend on when files were written."""
+        kind, _, count = self.manifest.partition(" ")
+        return int(count) if kind == "latest" else None
+
     def holds(self, container: str, path: str) -> bool:
-        """Whether this blob belongs to the data asset."""
+        """Whether this blob belongs to the data asset, as data or as a marker."""
+        if container != self.container or not path.startswith(self.prefix):
+            return False
         ending = tuple(suffix.lower() for suffix in self.suffixes)
-        return container == self.container and path.startswith(self.prefix) and (not ending or path.lower().endswith(ending))
+        return not ending or path.lower().endswith(ending) or self.window.is_marker(path)
 
 
 class Target(Section):
@@ -235,6 +272,18 @@ def _contradictions(config: Config) -> Iterator[Finding]:
         if here.container == there.container and nested:
             expected = f"a prefix that does not overlap with {here.prefix!r} of {first}: a blob belongs to one data asset"
             yield Finding(("data_assets", second, "prefix"), there.prefix, expected)
+    for name, asset in config.data_assets.items():
+        yield from _contradictions_of_a_window(("data_assets", name, "window"), asset.window)
+
+
+def _contradictions_of_a_window(place: tuple[str, ...], window: Window) -> Iterator[Finding]:
+    quiet, longest = window.quiet_period, window.max_wait
+    if quiet is not None and quiet > longest:
+        expected = f"a quiet period of at most max_wait ({longest}): longer than that no window stays open. null: none"
+        yield Finding((*place, "quiet_period"), str(quiet), expected)
+    if window.marker is not None and window.max_files == 1:
+        expected = "at least 2 beside a marker: with 1 every file closes its window before the marker comes"
+        yield Finding((*place, "max_files"), 1, expected)
 
 
 def main(arguments: list[str]) -> int:

@@ -21,6 +21,7 @@ _ISO_DURATION = re.compile(r"^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # Functions' NCRONTAB: five or six fields of numbers, names, '*', ',', '-' and '/'. Quartz's L, #, ? and @daily are refused.
 _UNSAFE_IN_A_COMMAND = re.compile(r"['\"\\\x00-\x1f\x7f]|\$\{\{")
+_MANIFEST = re.compile(r"^(cumulative|window|latest [1-9][0-9]{0,6})\Z")
 _CRON_FIELD = re.compile(r"^[0-9A-Za-z*,/-]+$")
 
 
@@ -93,10 +94,26 @@ def _ncrontab(value: object) -> str:
     return six
 
 
+def _manifest(value: object) -> str:
+    if not isinstance(value, str) or not _MANIFEST.match(value):
+        raise ValueError("cumulative, window, or latest and a number of files, such as latest 30")
+    return value
+
+
+def _file_name(value: object) -> str:
+    if not isinstance(value, str) or value in ("", ".", "..") or "/" in value:
+        raise ValueError("a file's name without its folder, such as _SUCCESS")
+    return value
+
+
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "5m", "2h", "PT1M"]})
 ]
 Schedule = Annotated[str, BeforeValidator(_ncrontab), WithJsonSchema({"type": "string", "examples": ["0 0 2 * * *"]})]
+Manifest = Annotated[
+    str, BeforeValidator(_manifest), WithJsonSchema({"type": "string", "pattern": "^(cumulative|window|latest [1-9][0-9]{0,6})$"})
+]
+FileName = Annotated[str, BeforeValidator(_file_name)]
 Label = Annotated[
     str, BeforeValidator(_label), AfterValidator(_travels_in_a_command), WithJsonSchema({"type": ["string", "number"]})
 ]

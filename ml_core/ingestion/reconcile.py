@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 
-from ml_core.ingestion.decide import RULES, Action, Observation, Register, State, held, version_of
-from ml_core.ingestion.manifest import version_folder
-from ml_core.reconciling import DATA_ASSETS, MODELS, handle, tick, wake
+from ml_core.errors import Conflict
+from ml_core.ingestion import inventory
+from ml_core.ingestion.catalogue import Index, index_of
+from ml_core.ingestion.decide import (
+    RULES,
+    Action,
+    Announce,
+    Close,
+    Observation,
+    Register,
+    State,
+    TakeInventory,
+    closings_due,
+    inventory_due,
+)
+from ml_core.ingestion.folding import fold_pending, limits_of
+from ml_core.ingestion.versions import Content, announce, close, content, draft_of, register
+from ml_core.reconciling import DATA_ASSETS, handle, tick
 from ml_core.services import Services
 
 
@@ -20,7 +35,9 @@ def reconcile(services: Services, name: str) -> timedelta | None:
     """One look at a data asset; returns when to look again."""
     if name not in services.config.data_assets:
         return None  # it was taken out of the configuration while its key was waiting
-    return tick(RULES, name, services, partial(_observe, services, name), partial(_act, services, name))
+    fold_pending(services, name)
+    look = _Look(services, name)
+    return tick(RULES, name, services, look.observe, look.act)
 
 
 def registered_version(services: Services, name: str) -> str:
@@ -29,22 +46,49 @@ def registered_version(services: Services, name: str) -> str:
     return str(entry.value["version"]) if entry else ""
 
 
-def _observe(services: Services, name: str, _state: State) -> Observation:
-    asset = services.config.data_assets[name]
-    found = services.containers.blobs(asset.container, asset.prefix)
-    ours = tuple(blob for blob in found if asset.holds(asset.container, blob.path))
-    known = services.ledger.get(f"data-versions/{name}/{version_of(held(ours))}.json") is not None
-    return Observation(ours, asset.window.quiet_period, known)
+class _Look:
+    """One look: what is done is done to the very catalogue that was seen, or not at all."""
 
+    def __init__(self, services: Services, name: str) -> None:
+        self._services, self._name = services, name
+        self._index = Index(name)
+        self._content: Content | None = None
 
-def _act(services: Services, name: str, action: Action) -> None:
-    if not isinstance(action, Register):
-        return
-    tags = {"tidegate.data_asset": name, "tidegate.files": str(len(action.blobs))}
-    services.workspace.register_data_version(name, action.version, version_folder(name, action.version, action.blobs), tags)
-    note = {"version": action.version, "left_out": list(action.left_out), "registered_at": services.now().isoformat()}
-    services.ledger.claim(f"data-versions/{name}/{action.version}.json", note)
-    # Training reads this one. It comes before the waking, or a quick reconciler would find the version before.
-    services.ledger.overwrite(f"data-versions/{name}.json", note)
-    for model in services.config.models_of(name):
-        wake(services, MODELS, model)
+    def observe(self, _state: State) -> Observation:
+        index = self._index = index_of(self._services.ledger, self._name)
+        asset = self._services.config.data_assets[self._name]
+        seen = Observation(
+            windows=tuple(sorted(index.windows.values(), key=lambda window: (window.opened_at, window.id))),
+            limits=limits_of(asset),
+            inventory=asset.inventory,
+            inventoried_at=index.inventoried_at,
+            inventory_asked=index.inventory_asked,
+            closings=index.last.number,
+            came_to=index.last.version,
+            newest=index.version,
+        )
+        return self._with_draft(seen)
+
+    def act(self, action: Action) -> None:
+        match action:
+            case TakeInventory():
+                inventory.take_inventory(self._services, self._name)
+            case Register():
+                register(self._services, self._name, action, self._index, self._drafted())
+            case Close():
+                close(self._services, self._name, action, self._index, self._drafted())
+            case Announce():
+                announce(self._services, self._name, self._index)
+
+    def _with_draft(self, seen: Observation) -> Observation:
+        """With what a version would hold, when a window may be closed: only then is the whole catalogue read."""
+        due = closings_due(seen.windows, seen.limits, self._services.now())
+        if not due or inventory_due(seen, due, self._services.now()):
+            return seen
+        self._content = content(self._services, self._name, self._index, (one.window for one in due))
+        return replace(seen, draft=draft_of(self._services, self._name, self._content))
+
+    def _drafted(self) -> Content:
+        if self._content is None:
+            raise Conflict(f"What {self._name} holds was not read in this look.")
+        return self._content

@@ -46,7 +46,7 @@ MISTAKES = [
         "prefix: incoming/",
         "prefx: incoming/",
         "t.yaml:4: data_assets.flights.prefx: found 'prefx', "
-        "expected one of the keys container, prefix, suffixes, window. Did you mean 'prefix'?",
+        "expected one of the keys container, prefix, suffixes, window, manifest, inventory. Did you mean 'prefix'?",
     ),
     (
         "data_asset: flights",

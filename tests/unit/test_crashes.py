@@ -37,8 +37,8 @@ def breaking(story: Story, port: str, **failures: int) -> Services:
 def test_a_look_that_died_before_the_queue_had_the_next_one_is_worked_off_when_it_comes_again(story: Story) -> None:
     story.upload("incoming/january.csv")
     story.until(lambda: len(story.workspace.submitted) == 1)
-    story.until(lambda: len(story.queue.messages) == 1)
-    ((at, kind, message),) = story.queue.messages
+    story.until(lambda: len([kind for _, kind, _ in story.queue.messages if kind == MODELS]) == 1)
+    ((at, kind, message),) = [waiting for waiting in story.queue.messages if waiting[1] == MODELS]
     assert "look" in message
     story.queue.messages.clear()
     story.clock.moment = at
@@ -69,7 +69,7 @@ def test_a_step_of_many_days_is_watched_to_its_end_though_looks_come_every_hour(
     assert first_canary_step_takes(story) >= timedelta(days=9)
 
 
-def test_what_cannot_be_observed_is_noted_and_looked_at_again_by_the_sweep(story: Story) -> None:
+def test_what_cannot_be_listed_is_noted_and_looked_at_again_by_the_sweep(story: Story) -> None:
     first_model_serves(story)
     before = story.ledger.entries["data-assets/flights.json"].value["state"]
     blobs = story.containers.blobs
@@ -78,10 +78,11 @@ def test_what_cannot_be_observed_is_noted_and_looked_at_again_by_the_sweep(story
         raise PermanentError("The container's name is not one (status 400).")
 
     object.__setattr__(story.containers, "blobs", refuse)
+    story.clock.advance(timedelta(hours=1))
     story.sweep()
     story.rest()
     document = story.ledger.entries["data-assets/flights.json"].value
-    assert document["answer"] == {"kind": "not observed", "reason": "The container's name is not one (status 400)."}
+    assert document["answer"] == {"kind": "refused", "reason": "The container's name is not one (status 400)."}
     assert document["state"] == before
     object.__setattr__(story.containers, "blobs", blobs)
     story.sweep()
@@ -163,8 +164,7 @@ def test_data_that_goes_back_to_an_older_content_is_told_as_that(story: Story) -
     story.upload("incoming/february.csv")
     story.until(story.settled(2))
     story.rest()
-    story.containers.delete("flights", "incoming/february.csv")
-    story.sweep()
+    story.delete("incoming/february.csv")
     story.rest()
     reasons = [entry.value["action"]["reason"] for entry in story.ledger.list("decisions/")]
     assert any("they are those of the earlier version v" in reason for reason in reasons)

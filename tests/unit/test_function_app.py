@@ -96,7 +96,7 @@ def test_the_whole_road_runs_through_the_functions_themselves() -> None:
         "queues = {'data-assets': 'reconcile_data_asset', 'models': 'reconcile_model', 'rollouts': 'advance_rollout'}\n"
         "upload = blob_created(story.containers.upload('flights', 'incoming/a.csv'))\n"
         "asyncio.run(functions['register_uploaded_data'](upload))\n"
-        "while story.queue.messages:\n"
+        "while not story.idle():\n"
         "    received = story.queue.receive()\n"
         "    if received is None:\n"
         "        story.clock.moment = min(story.queue.messages)[0]\n"
