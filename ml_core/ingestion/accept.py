@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -21,13 +22,16 @@ from ml_core.intake import refused
 from ml_core.reconciling import DATA_ASSETS, wake
 from ml_core.services import Services
 
-# Seconds without another event after which a bundle is written, and the longest that one waits for company, under load.
-_LINGER, _LONGEST_LINGER = 0.005, 0.05
+# Seconds that a bundle waits for the next event, and for all of them, under load.
+_LINGER, _LONGEST_LINGER = 0.01, 0.05
 # A bundle stays a document that is read in one piece.
 _LARGEST_BUNDLE = 500
-# A wake that is hidden in the queue covers whatever is recorded until it shows. It counts a second less than it is hidden: the
-# queue's clock has whole seconds.
-_HIDDEN, _COVERS = timedelta(seconds=2), 1.0
+# Seconds that a wake is hidden in the queue under load. Looks cost what accepting needs too, so they become rarer as a burst
+# goes on; the limit is what a look may be late by.
+_HIDDEN_FIRST, _HIDDEN_LONGEST = 2.0, 16.0
+# A hidden wake counts a second less than it is hidden, for the queue's clock may have whole seconds; and a burst goes on as long
+# as no more than a second passes without an event.
+_MARGIN, _PAUSE = 1.0, 1.0
 
 _acceptance: Acceptance | None = None
 
@@ -67,8 +71,16 @@ class Acceptance:
         self._wakes.wake(asset)
 
 
+@dataclass(frozen=True)
+class _Wake:
+    """A message in the queue: what is recorded until `covers_until` is seen by the look that it leads to."""
+
+    covers_until: float
+    hidden: float
+
+
 class CoalescedWakes:
-    """At most about one message a second for each data asset, however many bundles are recorded: the first at once.
+    """One message for many bundles: the first at once, and while a burst goes on, hidden ones that are sent ever more rarely.
 
     `wake` is called after a bundle is durable. A message that shows later than that leads to a look that sees the bundle, so
     another message would add nothing. Per process: what another process has sent is not known here, and not relied on.
@@ -76,17 +88,20 @@ class CoalescedWakes:
 
     def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
         self._services, self._clock = services, clock
-        self._covered_until: dict[str, float] = {}
+        self._last: dict[str, _Wake] = {}
 
     def wake(self, asset: str) -> None:
         """See to it that the asset is looked at after now."""
-        now, covered_until = self._clock(), self._covered_until.get(asset)
-        if covered_until is not None and now < covered_until:
+        # Before the message is sent: it shows later than is counted here, never earlier.
+        now, last = self._clock(), self._last.get(asset)
+        if last is not None and now < last.covers_until:
             return
-        lately = covered_until is not None and now < covered_until + _COVERS
-        wake(self._services, DATA_ASSETS, asset, delay=_HIDDEN if lately else timedelta(0))
-        # Only after it is in the queue. `now` was read before: shown earlier than counted here, it is never.
-        self._covered_until[asset] = now + _COVERS if lately else now
+        hidden = 0.0
+        if last is not None and now < last.covers_until + _PAUSE:
+            hidden = min(max(2 * last.hidden, _HIDDEN_FIRST), _HIDDEN_LONGEST)
+        wake(self._services, DATA_ASSETS, asset, delay=timedelta(seconds=hidden))
+        # After it is in the queue: had that failed, nothing would be covered.
+        self._last[asset] = _Wake(now + max(0.0, hidden - _MARGIN), hidden)
 
 
 def _of(services: Services) -> Acceptance:
