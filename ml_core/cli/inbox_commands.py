@@ -87,15 +87,19 @@ def replay_items(
     python -m ml_core.cli inbox replay 3f9a
     python -m ml_core.cli inbox replay 3f9a 07c1 --by anna
     """
-    from ml_core import operations
+    from ml_core import inbox, operations
     from ml_core.cli import show
 
-    with errors_in_one_line():
-        done = [operations.replay(services(), item, who(by)) for item in items]
-    if json:
-        show.as_json(done)
-    for one in () if json else done:
-        show.line(f"{one.id} is {one.status}: {one.history[-1].reason}")
+    done: list[inbox.Item] = []
+    try:
+        with errors_in_one_line():
+            for item in items:
+                done.append(operations.replay(services(), item, who(by)))
+                if not json:
+                    show.line(f"{done[-1].id} is {done[-1].status}: {done[-1].history[-1].reason}")
+    finally:  # what was done before one failed is told all the same
+        if json:
+            show.as_json(done)
 
 
 @inbox_commands.command("discard")

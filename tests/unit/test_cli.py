@@ -183,6 +183,19 @@ def test_what_cannot_be_replayed_says_what_to_do_and_stays(story: Story) -> None
     assert [item["status"] for item in document("inbox", "list")] == ["open"]
 
 
+def test_of_several_items_those_before_the_one_that_fails_are_done_and_told(story: Story) -> None:
+    letter = {"kind": "dead letter", "source": "letter", "error": "TimedOut", "permanent": False}
+    good, _ = (
+        inbox.put(story.services, identity=name, payload=payload, **letter)
+        for name, payload in (("1", model_registered("flight-delay", "1")), ("2", "no event"))
+    )
+    bad = next(item.id for item in inbox.items(story.ledger) if item.id != good)
+    failed = run("inbox", "replay", good, bad, "--json")
+    assert failed.exit_code == 1
+    assert [(item["id"], item["status"]) for item in json.loads(failed.stdout)] == [(good, "replayed")]
+    assert "Discard it with a reason" in failed.stderr
+
+
 def test_an_id_that_does_not_exist_is_told_in_one_line(story: Story) -> None:
     failed = run("inbox", "show", "ffff")
     assert (failed.exit_code, failed.stderr.count("\n")) == (1, 1)

@@ -453,3 +453,34 @@ def test_a_window_that_left_no_file_says_so(story: Story) -> None:
     story.delete("incoming/january.csv")
     story.rest()
     assert "made no version: there is no file that is not empty" in ends(why(story.services, "flights/incoming/january.csv"))
+
+
+def test_at_every_moment_of_a_story_every_question_has_an_answer(story: Story) -> None:
+    story.requests_per_look = 30
+    story.upload("incoming/january.csv")
+    story.upload("incoming/february.csv", announce=False)
+    asked = 0
+    for moment in range(120):
+        jobs = list(story.workspace.submitted)
+        questions = ["flights", "flight-delay", FIRST, f"endpoints/{ENDPOINT}", "flights/incoming/february.csv", *jobs]
+        for question in questions:
+            assert why(story.services, question).ends, question
+            asked += 1
+        if moment == 40:
+            story.upload("incoming/january.csv")
+            story.delete("incoming/february.csv")
+        if story.idle() or not story.look():
+            break
+    assert len(story.workspace.submitted) == 2
+    assert asked > 200
+
+
+def test_a_decision_that_lost_the_race_is_not_told(story: Story) -> None:
+    first_model_serves(story)
+    folder = f"decisions/{ROLLOUTS}/{ENDPOINT}/"
+    begin = next(key for key in story.ledger.keys(folder) if story.ledger.entries[key].value["action"]["kind"] == "begin")
+    lost = {**story.ledger.entries[begin].value, "follows": story.ledger.entries[begin].value["follows"]}
+    lost["action"] = {**lost["action"], "candidate": "green"}
+    story.ledger.overwrite(begin.replace("-0.json", "-7.json"), lost)
+    begun = [step.told for step in why(story.services, FIRST).steps if "began" in step.told]
+    assert begun == [f"the rollout of {FIRST} began at {ENDPOINT}, in blue: {FIRST} was registered; blue is idle"]
