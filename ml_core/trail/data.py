@@ -38,6 +38,8 @@ def blob_told(services: Services, asset: str, path: str) -> Chapter:
     told = Chapter(tuple(_waiting(services, asset, path)))
     for window in _windows_of(row):
         told += Chapter(tuple(_received(services, asset, window, path))) + _closed(services, asset, window)
+    if told.steps:
+        told = Chapter(told.steps[:1]) + Chapter((match_step(services, asset, told.steps[0]),)) + told
     if row is None:
         unseen = () if told.steps else (_never_seen(services, asset, path),)
         waiting = (f"nobody has looked at it yet: {answer_of(services, DATA_ASSETS, asset)}",) if told.steps else ()
@@ -128,6 +130,15 @@ def waiting_step(receipt: Receipt, key: str) -> Step:
         f"{receipt.path} was {receipt.what}, the event {receipt.event_id} said{_etag(receipt.etag)}: it waits for the next look"
     )
     return Step(receipt.received_at, "received", told, see=receipt.event_id, document=key)
+
+
+def match_step(services: Services, asset: str, received: Step) -> Step:
+    """By which rule of the configuration the data asset takes what was received."""
+    rule = services.config.data_assets[asset]
+    ends = f" and end with {' or '.join(rule.suffixes)}" if rule.suffixes else ""
+    starts = f"that start with {rule.prefix!r}" if rule.prefix else "of any name"
+    told = f"it belongs to the data asset {asset}: files of the container {rule.container} {starts}{ends}"
+    return Step(received.at, "matched", told, see=asset)
 
 
 def _etag(etag: str) -> str:

@@ -11,7 +11,7 @@ from ml_core.naming import fingerprint
 from ml_core.reconciling import JOBS, MODELS
 from ml_core.services import Services
 from ml_core.trail import rollouts, training
-from ml_core.trail.data import receipt_step, receipts_of, waiting_step, window_told
+from ml_core.trail.data import match_step, receipt_step, receipts_of, waiting_step, window_told
 from ml_core.trail.values import Chapter, Step, moment
 
 # An event is looked for in the newest windows only: there is no index by event, for it would cost a write per event.
@@ -83,12 +83,13 @@ def _arrived(services: Services, event_id: str) -> Chapter:
     """An event about a blob: it waits in a bundle, or a window has taken it in."""
     told = Chapter()
     for asset in services.config.data_assets:
-        waiting = tuple(_waiting(services, asset, event_id))
-        told += Chapter(waiting, ("it waits for the next look at " + asset,) if waiting else ())
-        found = _window_with(services, asset, event_id)
+        waiting, found = tuple(_waiting(services, asset, event_id)), _window_with(services, asset, event_id)
+        if waiting:
+            matched = match_step(services, asset, waiting[0])
+            told += Chapter((*waiting, matched), (f"it waits for the next look at {asset}",))
         if found:
             window, steps = found
-            told = told + Chapter(steps) + window_told(services, asset, window)
+            told += Chapter((*steps, match_step(services, asset, steps[0]))) + window_told(services, asset, window)
     return told
 
 

@@ -276,7 +276,11 @@ def test_a_trail_becomes_json(story: Story) -> None:
 def test_a_file_is_told_from_its_event_to_the_traffic_of_its_model(story: Story) -> None:
     first_model_serves(story)
     trail = why(story.services, "flights/incoming/january.csv")
-    assert words(trail)[:4] == ["received", "window", "version", "job"]
+    assert words(trail)[:5] == ["received", "matched", "window", "version", "job"]
+    assert (
+        "it belongs to the data asset flights: files of the container flights that start with 'incoming/' and end with .csv"
+        in (told(trail))
+    )
     assert (
         "incoming/january.csv was created, the event creation-of-0x8D0000000000001 said (eTag 0x8D0000000000001): a new file"
         in told(trail)
@@ -311,6 +315,7 @@ def test_an_event_that_came_twice_is_told_twice_and_changed_nothing(story: Story
 def test_an_event_about_a_file_is_found_by_its_id_while_it_waits_and_after(story: Story) -> None:
     story.upload("incoming/january.csv")
     waiting = why(story.services, "creation-of-0x8D0000000000001")
+    assert words(waiting) == ["received", "matched"]
     assert "it waits for the next look" in told(waiting)
     assert waiting.kind == "event"
     story.rest()
