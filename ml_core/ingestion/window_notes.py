@@ -45,16 +45,16 @@ class WindowNotes:
             )
 
     def write(self, ledger: Ledger, asset: str, windows: Iterable[OpenWindow]) -> None:
-        """Write them, those of a bundle that is noted already left as they are. Conflict: another look writes there too."""
+        """Write them, what is noted already left as it is. Conflict: another look writes there too."""
         known = {window.id: window for window in windows}
         for id_, bundles in self._notes.items():
             entry = _document(ledger, asset, id_)
             if entry is None and id_ not in known:
                 continue  # somebody has deleted the document of a window that is closed
             document = entry.value if entry else _opened(asset, known[id_].folder, known[id_].opened_at, id_)
-            missing = {name: notes for name, notes in bundles.items() if name not in document["receipts"]}
-            if missing:
-                document["receipts"] |= missing
+            noted = {name: _with(document["receipts"].get(name, []), notes) for name, notes in bundles.items()}
+            if any(noted[name] != document["receipts"].get(name) for name in noted):
+                document["receipts"] |= noted
                 ledger.put(_key(asset, id_), document, etag=entry.etag if entry else None)
 
 
@@ -91,6 +91,12 @@ def noted_between(ledger: Ledger, asset: str, since: datetime, until: datetime) 
         closed = entry.value["closed"] if entry else None
         if entry and (closed is None or datetime.fromisoformat(closed["at"]) >= since):
             yield entry.value
+
+
+def _with(noted: list[dict[str, Any]], notes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is noted of a bundle, and what is not yet. Other events that tell the same again make a bundle of the same name."""
+    known = {(note["event_id"], note["path"]) for note in noted}
+    return [*noted, *(note for note in notes if (note["event_id"], note["path"]) not in known)]
 
 
 def _finding(row: Row) -> dict[str, Any]:

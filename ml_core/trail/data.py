@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ml_core.ingestion.arrivals import Receipt, pending
@@ -111,9 +111,12 @@ def not_watched(services: Services, container: str, path: str) -> str:
 
 
 def receipts_of(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The receipts of a window's document, of every bundle."""
-    for receipts in document.get("receipts", {}).values():
-        yield from receipts
+    """The receipts of a window's document, each once: an event that was delivered twice may stand in two bundles."""
+    noted = chain.from_iterable(document.get("receipts", {}).values())
+    first: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for receipt in sorted(noted, key=lambda one: str(one["received_at"])):
+        first.setdefault((receipt["event_id"], receipt["path"], receipt["etag"]), receipt)
+    yield from first.values()
 
 
 def receipt_step(receipt: Mapping[str, Any], document: str) -> Step:
