@@ -76,7 +76,7 @@ def fold_pending(services: Services, name: str) -> None:
     edit = Edit(services.ledger, index_of(services.ledger, name), services.config.data_assets[name], services.now())
     work = Fold(services, name, edit)
     told = chain.from_iterable(((bundle, receipt) for receipt in bundle.receipts) for bundle in bundles)
-    for bundle, receipt in sorted(told, key=lambda one: (one[1].received_at, one[1].identity)):
+    for bundle, receipt in sorted(told, key=lambda one: (one[1].received_at, one[1].sequencer, one[1].identity)):
         work.receipt(bundle, receipt)
     edit.commit()
     work.notes.write(services.ledger, name, edit.windows.values())
