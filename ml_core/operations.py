@@ -5,6 +5,7 @@ What a person has done is in the audit before it is done.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from ml_core import audit, inbox, intake
@@ -12,6 +13,7 @@ from ml_core.errors import PermanentError
 from ml_core.events import ModelRegistered, RunStatusChanged
 from ml_core.inbox import Item
 from ml_core.ingestion import record
+from ml_core.ingestion import replay as ingestion_replay
 from ml_core.ingestion.decide import RULES as INGESTION
 from ml_core.looks import keep_poison, last_look, read_message
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, Rules, forgive, wake
@@ -85,6 +87,16 @@ def retrain(services: Services, model: str, reason: str, by: str) -> int:
     """Ask for another training on the newest data, although nothing is new; return the generation's number."""
     audit.record(services, by=by, what="retrain", subject=f"{MODELS}/{model}", reason=reason)
     return request_rerun(services, model, reason=reason, by=by)
+
+
+def replay_window(services: Services, asset: str, since: datetime, until: datetime, by: str, reason: str = "") -> int:
+    """Take in again what the windows between these times have received, and compare the asset with its container now.
+
+    Returns the number of events. Conflict when the asset is being worked off at this very moment: ask again.
+    """
+    span = {"since": since.isoformat(), "until": until.isoformat()}
+    audit.record(services, by=by, what="replay window", subject=f"{DATA_ASSETS}/{asset}", reason=reason, detail=span)
+    return ingestion_replay.replay_window(services, asset, since, until)
 
 
 def _look_again(services: Services, item: Item, by: str) -> None:

@@ -361,6 +361,19 @@ def test_a_training_is_asked_for_again_by_name_and_with_a_reason(story: Story) -
     story.until(lambda: len(story.workspace.submitted) == 2)
 
 
+def test_a_window_is_replayed_by_name_and_nothing_is_done_twice(story: Story) -> None:
+    first_model_serves(story)
+    since, until = story.clock() - timedelta(days=1), story.clock()
+    assert operations.replay_window(story.services, "flights", since, until, "anna", "the network was down") == 1
+    story.until(lambda: not list(story.ledger.keys("arrivals/flights/")))
+    story.rest()
+    assert len(story.workspace.data) == len(story.workspace.submitted) == 1
+    assert notes(story) == [("anna", "replay window", "data-assets/flights", "the network was down")]
+    for asset, name in (("unknown", "anna"), ("flights", "")):
+        with pytest.raises(PermanentError, match=r"no data asset 'unknown'|say who it is"):
+            operations.replay_window(story.services, asset, since, until, name)
+
+
 # ---- dead letters -----------------------------------------------------------------------------------------------------
 
 
