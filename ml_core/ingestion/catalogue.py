@@ -95,6 +95,8 @@ class Index:
     inventories_made: int = 0
     """As many as had been asked for when the last one began."""
     tidied_at: datetime | None = None
+    folded_at: datetime | None = None
+    """When something that was told was last folded in."""
 
     def tally(self, shard: int) -> Tally:
         found = self.shards.get(shard)
@@ -258,6 +260,7 @@ class _Head:
     inventories_asked: int
     inventories_made: int
     tidied_at: datetime | None
+    folded_at: datetime | None = None
 
 
 def _put(ledger: Ledger, index: Index) -> None:

@@ -78,7 +78,7 @@ def fold_pending(services: Services, name: str) -> None:
     told = chain.from_iterable(((bundle, receipt) for receipt in bundle.receipts) for bundle in bundles)
     for bundle, receipt in sorted(told, key=lambda one: (one[1].received_at, one[1].sequencer, one[1].identity)):
         work.receipt(bundle, receipt)
-    edit.commit()
+    edit.commit(folded_at=services.now())
     work.notes.write(services.ledger, name, edit.windows.values())
     for bundle in bundles:
         services.ledger.delete(bundle.key)

@@ -25,6 +25,10 @@ from ml_core.ingestion.versions import Content, announce, close, content, draft_
 from ml_core.reconciling import DATA_ASSETS, handle, tick
 from ml_core.services import Services
 
+# In a burst every look would rewrite most shards. While a window is open anyway, nobody waits for that: a marker and the last of
+# max files are seen so much later.
+_FOLD_EVERY = timedelta(seconds=5)
+
 
 def receive(services: Services, message: str) -> None:
     """Work off one message of the queue of data assets."""
@@ -35,9 +39,12 @@ def reconcile(services: Services, name: str) -> timedelta | None:
     """One look at a data asset; returns when to look again."""
     if name not in services.config.data_assets:
         return None  # it was taken out of the configuration while its key was waiting
-    fold_pending(services, name)
     look = _Look(services, name)
-    return tick(RULES, name, services, look.observe, look.act)
+    rested = look.time_to_rest()
+    if rested is None:
+        fold_pending(services, name)
+    look_again_in = tick(RULES, name, services, look.observe, look.act)
+    return look_again_in if rested is None or look_again_in is None else min(look_again_in, rested)
 
 
 def registered_version(services: Services, name: str) -> str:
@@ -54,10 +61,23 @@ class _Look:
         self._index = Index(name)
         self._content: Content | None = None
 
+    def time_to_rest(self) -> timedelta | None:
+        """So long need nothing be folded in. None: now is the time, since something may follow from it."""
+        seen, now = self._seen(), self._services.now()
+        due = closings_due(seen.windows, seen.limits, now)
+        folded_at = self._index.folded_at
+        if folded_at is None or not seen.windows or due or inventory_due(seen, due, now):
+            return None
+        rest = folded_at + _FOLD_EVERY - now
+        return rest if rest > timedelta(0) else None
+
     def observe(self, _state: State) -> Observation:
+        return self._with_draft(self._seen())
+
+    def _seen(self) -> Observation:
         index = self._index = index_of(self._services.ledger, self._name)
         asset = self._services.config.data_assets[self._name]
-        seen = Observation(
+        return Observation(
             windows=tuple(sorted(index.windows.values(), key=lambda window: (window.opened_at, window.id))),
             limits=limits_of(asset),
             inventory=asset.inventory,
@@ -67,7 +87,6 @@ class _Look:
             came_to=index.last.version,
             newest=index.version,
         )
-        return self._with_draft(seen)
 
     def act(self, action: Action) -> None:
         match action:
