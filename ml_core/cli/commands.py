@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ml_core.cli.answering import ATTENTION, AsJson, By, errors_in_one_line, services, who
+from ml_core.cli.answering import ATTENTION, AsJson, By, errors_in_one_line, moment, services, who
 from ml_core.cli.inbox_commands import inbox_commands
+from ml_core.trail.values import count
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -104,3 +105,35 @@ def retrain(
         show.as_json({"model": model, "cause": f"rerun-{number}", "reason": reason})
     else:
         show.line(f"{model} is trained again: rerun-{number}. Follow it by: why {model}")
+
+
+@app.command("replay-window")
+def replay_window(
+    asset: Annotated[str, typer.Argument(metavar="DATA_ASSET", help="The data asset's name in tidegate.yaml.")],
+    since: Annotated[
+        str, typer.Option(help="From when: 2026-03-01T08:00 (UTC unless it says otherwise), or 2h for so long ago.")
+    ],
+    until: Annotated[str, typer.Option(help="Until when, in the same ways. By default now.", show_default=False)] = "0s",
+    reason: Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)] = "",
+    by: By = "",
+    json: AsJson = False,
+) -> None:
+    """Take in again what the windows of a time span have received, and compare the data asset with its container now.
+
+    It is safe: an arrival that is known changes nothing. Use it after a fault, when in doubt whether a file was missed.
+
+    \b
+    python -m ml_core.cli replay-window flights --since 2h
+    python -m ml_core.cli replay-window flights --since 2026-03-01T08:00 --until 2026-03-01T12:00
+    """
+    from ml_core import operations
+    from ml_core.cli import show
+
+    with errors_in_one_line():
+        chosen = services()
+        first, last = moment(since, chosen.now()), moment(until, chosen.now())
+        number = operations.replay_window(chosen, asset, first, last, who(by), reason)
+    if json:
+        show.as_json({"data_asset": asset, "since": first, "until": last, "events": number})
+    else:
+        show.line(f"{count(number, 'event')} taken in again; the container is compared with it. Follow it by: why {asset}")

@@ -215,6 +215,31 @@ def test_a_retraining_of_a_model_that_nobody_knows_names_those_there_are(story: 
     assert "the models are: flight-delay" in failed.stderr
 
 
+def test_a_replayed_window_finds_what_was_missed_and_changes_nothing_else(story: Story) -> None:
+    first_model_serves(story)
+    story.requests_per_look = 30
+    story.upload("incoming/lost.csv", announce=False)
+    assert "1 event taken in again" in answer("replay-window", "flights", "--since", "2h", "--by", "anna")
+    story.rest()
+    assert len(story.workspace.submitted) == 2
+    assert [(note.value["what"], note.value["by"]) for note in audit.entries(story.ledger)] == [("replay window", "anna")]
+    assert document("replay-window", "flights", "--since", "1m")["events"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("flihgts", "--since", "2h"), "expected one of flights"),
+        (("flights", "--since", "yesterday"), "'yesterday' is no time; expected 2026-03-01T08:00"),
+        (("flights", "--since", "1h", "--until", "2h"), "expected an end after the beginning"),
+    ],
+)
+def test_a_span_that_cannot_be_meant_is_told_in_one_line(story: Story, arguments: tuple[str, ...], told: str) -> None:
+    failed = run("replay-window", *arguments)
+    assert (failed.exit_code, failed.stderr.count("\n")) == (1, 1)
+    assert told in failed.stderr
+
+
 def test_who_does_it_is_by_default_the_user_of_the_machine(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "bert")
     number = unreadable_event(story)
