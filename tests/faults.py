@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from ml_core.errors import TemporaryError
+from ml_core.errors import PermanentError, TemporaryError
 from ml_core.services import Services
 
 WRITES = {
@@ -28,6 +28,8 @@ WRITES = {
 
 # Azure has no condition on an endpoint's changes, so nothing can stop one that comes minutes late. Nobody stands still there.
 NEVER_STALLED = ("create_endpoint", "create_deployment", "set_traffic", "delete_deployment")
+# What people must first correct. A rollout that is refused is over by design, and the ledger and the queue refuse nothing.
+REFUSABLE = ("register_data_version", "submit_training")
 
 
 class Died(BaseException):
@@ -41,6 +43,7 @@ class Fault(StrEnum):
     DIES_AFTER = "it is done, and then the process dies"
     FAILS = "the service is away for a moment"
     ANSWER_LOST = "it is done, but the caller is told that it failed"
+    REFUSED = "Azure refuses it, as things stand"
     OVERTAKEN = "just before it, another process does all that can be done"
     STALLED = "just before it, the process stands still while others work"
 
@@ -82,6 +85,8 @@ class Faults:
             return call()
         if fault is Fault.STALLED and what.startswith(NEVER_STALLED):
             fault = Fault.OVERTAKEN
+        if fault is Fault.REFUSED and not what.startswith(REFUSABLE):
+            fault = Fault.FAILS
         self.struck.append(f"{port}.{what}: {fault.value}")
         if fault in (Fault.OVERTAKEN, Fault.STALLED):
             self.others_work(timedelta(minutes=10) if fault is Fault.STALLED else timedelta(0))
@@ -90,7 +95,8 @@ class Faults:
             call()
         if fault in (Fault.DIES_BEFORE, Fault.DIES_AFTER):
             raise Died(what)
-        raise TemporaryError(f"{what}: {fault.value}")
+        error = PermanentError if fault is Fault.REFUSED else TemporaryError
+        raise error(f"{what}: {fault.value}")
 
     def _next(self, port: str) -> Fault | None:
         for armed in self.armed:

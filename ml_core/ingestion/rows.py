@@ -100,7 +100,8 @@ def found(row: Row | None, blob: Blob, url: str, now: datetime, *, marker: bool)
 
 def gone(row: Row, now: datetime) -> Row:
     """The row of a blob that a listing does not show."""
-    return replace(row, sequencer="", event_id="", received_at=now, source="inventory", deleted_at=now, before=_history(row))
+    before = _history(row)
+    return replace(row, sequencer="", event_id="", received_at=now, source="inventory", window="", deleted_at=now, before=before)
 
 
 def outcome_of(row: Row) -> Outcome:
