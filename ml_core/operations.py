@@ -16,7 +16,7 @@ from ml_core.ingestion import record
 from ml_core.ingestion import replay as ingestion_replay
 from ml_core.ingestion.decide import RULES as INGESTION
 from ml_core.looks import keep_poison, last_look, read_message
-from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, Rules, forgive, wake
+from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, Rules, close_what_is_over, forgive, wake
 from ml_core.rollout import request as rollout_request
 from ml_core.rollout.decide import RULES as ROLLOUT
 from ml_core.services import Services
@@ -36,6 +36,8 @@ def sweep(services: Services) -> None:
     """Wake every key of the configuration: a lost event, message or tick costs minutes then, not data."""
     for kind, key in _keys(services):
         wake(services, kind, key)
+    for kind, key in _keys(services):
+        close_what_is_over(_RULES[kind], key, services)
 
 
 def status(services: Services) -> dict[str, Any]:

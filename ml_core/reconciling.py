@@ -27,6 +27,8 @@ JOBS = "training-jobs"
 
 # After a lost race the winner needs a moment to finish its step.
 _AFTER_A_CONFLICT = timedelta(seconds=2)
+# The host cuts a function off after ten minutes (host.json).
+_A_LOOK_IS_OVER_AFTER = timedelta(minutes=10)
 # What a key's document says after a look that came to nothing, or after a person asked for another try.
 _REFUSED, _NOT_OBSERVED, _FORGIVEN = "refused", "not observed", "forgiven"
 
@@ -141,6 +143,18 @@ def forgive(rules: Rules[S, O, A], key: str, services: Services, reason: str) ->
     forgiven = rules.forgive(state)
     if forgiven != state:
         _commit(services.ledger, path, entry, _Tick(forgiven, {"kind": _FORGIVEN, "reason": reason}, services.now()))
+
+
+def close_what_is_over(rules: Rules[S, O, A], key: str, services: Services) -> None:
+    """Close the key's item, should the look that put an end to it have died before it could."""
+    number = inbox.item_id("work", _permanent(rules.kind, key))
+    kept = services.ledger.get(f"inbox/{number}.json")
+    # One that has just come may belong to a look that is not written down yet.
+    if kept is None or services.now() - datetime.fromisoformat(kept.value["last_at"]) < _A_LOOK_IS_OVER_AFTER:
+        return
+    entry = services.ledger.get(f"{rules.kind}/{key}.json")
+    if entry is not None and not _failing(rules, entry, from_document(rules.state, entry.value["state"])):
+        inbox.succeeded(services, "work", _permanent(rules.kind, key), f"a later look at {rules.kind}/{key} succeeded")
 
 
 def decisions_taken(ledger: Ledger, kind: str, key: str) -> Iterator[Entry]:

@@ -237,6 +237,27 @@ def test_a_refused_step_that_is_corrected_closes_its_item_without_anybody(story:
     assert not notes(story)
 
 
+@pytest.mark.parametrize(("call", "key"), REFUSALS[:2])
+def test_an_item_whose_end_died_before_it_was_written_is_closed_by_the_sweep(story: Story, call: str, key: str) -> None:
+    mend = break_and_mend(story, call)
+    story.upload("incoming/january.csv")
+    story.rest()
+    number = only_item(story).id
+    mend()
+    story.clock.advance(timedelta(hours=2))
+    story.sweep()
+    assert only_item(story).status == "open"
+    open_item = story.ledger.get(f"inbox/{number}.json")
+    story.until(story.settled(1))
+    assert open_item is not None
+    # As if the process had died just before the item was closed.
+    story.ledger.overwrite(f"inbox/{number}.json", open_item.value)
+    story.clock.advance(timedelta(minutes=10))
+    story.sweep()
+    assert only_item(story).status == "succeeded"
+    assert only_item(story).history[-1].reason == f"a later look at {key} succeeded"
+
+
 def test_a_rollout_that_was_refused_is_over_once_a_newer_version_serves(story: Story) -> None:
     mend = break_and_mend(story, "create_deployment")
     story.upload("incoming/january.csv")
