@@ -36,6 +36,20 @@ def test_a_model_says_where_it_comes_from_and_how_good_it_is(outcome: Outcome) -
     assert 0.0 <= float(tags["calibration_error"]) <= 1.0
 
 
+def test_one_correlation_id_leads_from_the_files_to_the_endpoint(stack: Stack, outcome: Outcome, ledger: Read) -> None:
+    model = outcome.models[-1]
+    (version,) = ledger(f"data-versions/flights/{model.tags['data_version']}.json").values()
+    trail = version["correlation_id"]
+    assert trail
+    assert ledger(f"training-jobs/{model.tags['job']}.json").popitem()[1]["correlation_id"] == trail
+    (job,) = [job for job in stack.observer.jobs(steps=False) if job.name == model.tags["job"]]
+    (endpoint,) = [found for found in stack.observer.endpoints() if found.name == ENDPOINT]
+    (deployment,) = endpoint.deployments
+    for tags in (job.tags, endpoint.tags, deployment.tags):
+        assert tags["tidegate.correlation_id"] == trail
+    assert model.tags["correlation_id"] == trail
+
+
 def test_the_candidate_takes_over_step_by_step_and_no_request_fails(outcome: Outcome) -> None:
     assert tuple(outcome.ramp) == RAMP
     assert outcome.traffic is not None
