@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 
 from local.demo.stages import Stages
 from local.demo.story import TITLES, Outcome, Story
@@ -74,13 +76,14 @@ def host(stack: Stack) -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def ledger(stack: Stack) -> Callable[[str], dict[str, Any]]:
-    """Reads all documents of the ledger below a prefix: `{name: document}`."""
+    """Reads all documents of the ledger below a prefix: `{name: document}`. One that is removed meanwhile is left out."""
 
     def read(prefix: str) -> dict[str, Any]:
         container = stack.blobs().get_container_client("tidegate-ledger")
-        return {
-            name: json.loads(container.download_blob(name).readall())
-            for name in container.list_blob_names(name_starts_with=prefix)
-        }
+        documents = {}
+        for name in container.list_blob_names(name_starts_with=prefix):
+            with suppress(ResourceNotFoundError):
+                documents[name] = json.loads(container.download_blob(name).readall())
+        return documents
 
     return read

@@ -52,11 +52,12 @@ def _new_version(stack: Stack, known: list[str]) -> str:
 def test_an_empty_file_is_noted_and_makes_no_version(stack: Stack, ledger: Read) -> None:
     stack.upload("loans", "incoming/empty.csv", b"")
 
-    def refused() -> list[str]:
-        notes = ledger("arrivals/loans/").values()
-        return [note["refused"] for note in notes if note["event"]["path"] == "incoming/empty.csv"]
+    def noted() -> list[dict[str, Any]]:
+        shards = ledger("catalogue/loans/").values()
+        return [row for shard in shards for row in shard["rows"].values() if row["path"] == "incoming/empty.csv"]
 
-    assert "empty" in wait_until(refused, what="the note about the empty file")[0]
+    row = wait_until(noted, what="the note about the empty file")[0]
+    assert (row["size"], row["window"], row["source"]) == (0, "", "event")
     assert stack.observer.data_versions("loans") == []
     stack.blobs().get_blob_client("loans", "incoming/empty.csv").delete_blob()
 
