@@ -27,7 +27,6 @@ SHARDS = 64
 # Long after Event Grid has given up on an event (a day at most). What is deleted longer than that is forgotten; should its
 # creation be told once more even then, the next inventory corrects it.
 FORGOTTEN_AFTER = timedelta(days=7)
-_NOTHING = 0
 _MODULUS = 1 << 128
 
 
@@ -36,13 +35,24 @@ class Tally:
     """How many blobs there are, and the sum of their digests: the same for the same blobs in any order."""
 
     files: int = 0
-    digest: int = _NOTHING
+    digest: int = 0
 
-    def with_one(self, path: str, etag: str, size: int, *, marker: bool, modified_at: datetime | None) -> Tally:
-        """`modified_at`: only where a version depends on it."""
-        told = f"{path}\0{etag}\0{size}\0{marker}\0{int(modified_at.timestamp()) if modified_at else ''}"
-        digest = int.from_bytes(blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest())
-        return Tally(self.files + 1, (self.digest + digest) % _MODULUS)
+
+class RunningTally:
+    """A tally that is being made. `by_time`: whether a version depends on when its blobs were written."""
+
+    def __init__(self, *, by_time: bool) -> None:
+        self._files, self._sum, self._by_time = 0, 0, by_time
+
+    def add(self, path: str, etag: str, size: int, modified_at: datetime, *, marker: bool) -> None:
+        """Take one more blob in. Listings tell whole seconds, so that is what counts of its time."""
+        written = int(modified_at.timestamp()) if self._by_time else ""
+        told = f"{path}\0{etag}\0{size}\0{marker}\0{written}"
+        self._files += 1
+        self._sum += int.from_bytes(blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest())
+
+    def result(self) -> Tally:
+        return Tally(self._files, self._sum % _MODULUS)
 
 
 @dataclass(frozen=True)
@@ -224,11 +234,11 @@ class Edit:
         return self._rows[shard]
 
     def _write(self, number: int, rows: dict[str, dict[str, Any]]) -> Shard | None:
-        tally, kept = Tally(), {}
+        tally, kept = RunningTally(by_time=self._by_time), {}
         for path, row in rows.items():
             if row["deleted_at"] is None:
-                modified_at = datetime.fromisoformat(row["modified_at"]) if self._by_time else None
-                tally = tally.with_one(path, row["etag"], row["size"], marker=row["marker"], modified_at=modified_at)
+                modified_at = datetime.fromisoformat(row["modified_at"])
+                tally.add(path, row["etag"], row["size"], modified_at, marker=row["marker"])
             elif row["window"] not in self.windows and self._now - datetime.fromisoformat(row["deleted_at"]) > FORGOTTEN_AFTER:
                 continue
             kept[path] = row
@@ -236,7 +246,7 @@ class Edit:
             return None
         document = f"{_folder(self.index.asset)}{_shard_names()[number]}-{time_name(self._now)}-{uuid4().hex[:8]}.json"
         self._ledger.overwrite(document, {"rows": kept})
-        return Shard(document, tally)
+        return Shard(document, tally.result())
 
 
 def remove_leftovers(ledger: Ledger, index: Index, now: datetime) -> None:

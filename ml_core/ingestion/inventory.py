@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ml_core.errors import Conflict
-from ml_core.ingestion.catalogue import SHARDS, Edit, Index, Tally, index_of, remove_leftovers, shard_of
+from ml_core.ingestion.catalogue import SHARDS, Edit, Index, RunningTally, index_of, remove_leftovers, shard_of
 from ml_core.ingestion.folding import Fold
 from ml_core.ingestion.rows import Row, found, gone
 from ml_core.ingestion.window_notes import note_findings
@@ -53,12 +53,11 @@ def take_inventory(services: Services, name: str) -> None:
 
 def _survey(services: Services, name: str, base: Index) -> _Survey:
     asset = services.config.data_assets[name]
-    tallies = [Tally()] * SHARDS
+    running = [RunningTally(by_time=asset.newest_files is not None) for _ in range(SHARDS)]
     for blob in _listed(services, name):
-        shard = shard_of(blob.path)
-        modified_at = blob.modified_at if asset.newest_files is not None else None
         marker = asset.window.is_marker(blob.path)
-        tallies[shard] = tallies[shard].with_one(blob.path, blob.etag, blob.size, marker=marker, modified_at=modified_at)
+        running[shard_of(blob.path)].add(blob.path, blob.etag, blob.size, blob.modified_at, marker=marker)
+    tallies = [tally.result() for tally in running]
     differing = [shard for shard in range(SHARDS) if tallies[shard] != base.tally(shard)]
     chosen, files = list[int](), 0
     for shard in differing:
