@@ -45,6 +45,15 @@ def lost(world: World) -> list[str]:
     return found
 
 
+def failed(world: World) -> list[str]:
+    """Training fails only when the emulator is killed, and its jobs with it."""
+    return [
+        f"the job {name} failed: {error}"
+        for name, error in world.failures().items()
+        if "The emulator was stopped while this job was running" not in error
+    ]
+
+
 def left(world: World) -> list[str]:
     """No message is left, in no queue and on no way to one; nothing waits for a person."""
     found = ["Event Grid has events to deliver"] if world.undelivered() else []

@@ -12,6 +12,7 @@ from typing import Literal
 from local.eventgrid.policy import Chaos
 
 CONTAINERS, MODELS = ("readings", "parcels"), ("leak", "delay")
+MARKER = "_SUCCESS"
 # Half of all kills strike the app, and most of the rest the emulator, whose jobs die with it.
 _PARTS = ("host", "host", "host", "azureml", "azureml", "eventgrid")
 # Names that addresses must be encoded for; one that looks encoded already.
@@ -68,7 +69,7 @@ def plan(seed: int, *, changes: int, kills: int, reruns: int, seconds: float, ch
         seed,
         chaos.with_seed(seed),
         tuple(_changes(chance, times)),
-        tuple(Kill(at, part, chance.uniform(0, 1.0)) for at, part in zip(struck, parts, strict=True)),
+        tuple(Kill(at, part, chance.uniform(0, 2.0)) for at, part in zip(struck, parts, strict=True)),
         tuple(Rerun(at, chance.choice(MODELS)) for at in asked),
     )
 
@@ -86,6 +87,9 @@ def _changes(chance: random.Random, times: list[float]) -> list[Change]:
         container = chance.choice(CONTAINERS)
         names = there[container]
         dice = chance.random()
+        if container == "parcels" and chance.random() < 0.05:
+            made.append(Change(at, "put", container, f"{_folder(chance)}{MARKER}"))
+            continue
         if names and dice < 0.2:
             made.append(Change(at, "delete", container, names.pop(chance.randrange(len(names)))))
         elif names and dice < 0.5:
@@ -102,8 +106,12 @@ def _changes(chance: random.Random, times: list[float]) -> list[Change]:
 def _name(chance: random.Random, number: int) -> str:
     stem = chance.choice(_STRANGE) if chance.random() < 0.1 else f"{chance.randrange(number + 1):04d}"
     # Some are none of ours: beside the folder, or of another kind.
-    folder = "elsewhere/" if chance.random() < 0.05 else f"incoming/{chance.choice(('', 'north/', 'south/'))}"
+    folder = "elsewhere/" if chance.random() < 0.05 else _folder(chance)
     return f"{folder}{stem}{'.tmp' if chance.random() < 0.05 else '.csv'}"
+
+
+def _folder(chance: random.Random) -> str:
+    return f"incoming/{chance.choice(('', 'north/', 'south/'))}"
 
 
 def _content(chance: random.Random) -> str:

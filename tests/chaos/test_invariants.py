@@ -58,6 +58,9 @@ class HandMade(World):
     def jobs(self) -> list[Job]:
         return self.run
 
+    def failures(self) -> dict[str, str]:
+        return {job.name: job.error or "" for job in self.run if job.status == "Failed"}
+
     def registered_models(self) -> list[Model]:
         return self.made
 
@@ -111,6 +114,12 @@ def test_a_world_at_rest_has_no_finding() -> None:
 def test_what_is_lost_or_left_is_told(change: Callable[[HandMade], object], told: str) -> None:
     found = invariants.unrest(changed(change))
     assert [one for one in found if one.startswith(told)], found
+
+
+def test_a_job_that_failed_by_itself_is_told() -> None:
+    killed = "The emulator was stopped while this job was running."
+    runs = [Job("a", "Failed", {}, [], killed), Job("b", "Failed", {}, [], "no rows"), Job("c", "Completed", {}, [], None)]
+    assert invariants.failed(changed(lambda world: setattr(world, "run", runs))) == ["the job b failed: no rows"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,10 @@ class World:
     def jobs(self) -> list[Job]:
         return self._stack.observer.jobs(steps=False)
 
+    def failures(self) -> dict[str, str]:
+        """Job -> why it failed."""
+        return {job.name: job.error or "" for job in self._stack.observer.jobs() if job.status == "Failed"}
+
     def registered_models(self) -> list[Model]:
         return self._stack.observer.models()
 

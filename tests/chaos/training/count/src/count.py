@@ -19,7 +19,9 @@ def main() -> None:
     if manifest["version"] != arguments.data_version:
         raise StepFailedError(f"expected data version {arguments.data_version}, found {manifest['version']}")
     arguments.model.mkdir(parents=True, exist_ok=True)
-    (arguments.model / "MLmodel").write_text(json.dumps({"files": len(manifest["blobs"])}) + "\n")
+    # MLflow's file is YAML, and JSON is YAML.
+    mlmodel = {"flavors": {"count": {"files": len(manifest["blobs"])}}}
+    (arguments.model / "MLmodel").write_text(json.dumps(mlmodel) + "\n")
 
 
 if __name__ == "__main__":
