@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ml_core.addresses import BlobAddress
 from ml_core.errors import Conflict, PermanentError, TemporaryError
 from ml_core.ports import (
     Answered,
@@ -115,7 +116,7 @@ class FakeContainers:
 
     def upload(self, container: str, path: str, size: int = 100) -> Blob:
         self._writes += 1
-        url = f"https://account.blob.core.windows.net/{container}/{path}"
+        url = BlobAddress("https://account.blob.core.windows.net", container, path).url
         blob = Blob(url, path, f"0x8D{self._writes:013X}", size, self.clock())
         self.content[container, path] = blob
         return blob

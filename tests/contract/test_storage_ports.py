@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from ml_core.addresses import blob_address
 from ml_core.errors import Conflict
 from ml_core.ports import Ledger
 from tests.contract.conftest import Letters, Queue, Storage
@@ -118,6 +119,15 @@ def test_blobs_below_a_prefix_are_listed(storage: Storage) -> None:
     ]
     assert all(blob.modified_at.tzinfo for blob in found)
     assert not any(blob.etag.startswith('"') for blob in found)
+
+
+@pytest.mark.parametrize("path", ["a b#%.csv", "ä/ö~!.csv", "a+b&c=d'(1);@,$.csv", "in/../x.csv"])
+def test_a_listing_spells_addresses_as_events_are_read(storage: Storage, path: str) -> None:
+    # Data versions are named by addresses: it must not matter whether a blob was announced or found.
+    storage.upload(path, 1)
+    (blob,) = storage.port.blobs(storage.container, "")
+    assert blob.url == blob_address(blob.url).url
+    assert (blob_address(blob.url).container, blob_address(blob.url).path) == (storage.container, blob.path)
 
 
 def test_a_replaced_blob_has_another_etag_and_a_deleted_one_is_gone(storage: Storage) -> None:
