@@ -43,7 +43,7 @@ def errors_in_one_line() -> Iterator[None]:
 def _end(told: str, code: int) -> NoReturn:
     from ml_core.cli.show import harmless
 
-    typer.echo(f"error: {harmless(told).replace(chr(10), '; ')}", err=True)
+    typer.echo(f"error: {harmless(told.replace(chr(10), '; '))}", err=True)
     raise typer.Exit(code) from None
 
 

@@ -60,7 +60,7 @@ def trail(told: Trail) -> None:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Columns as wide as what is in them; the last one is free text."""
-    cells = [[harmless(cell).replace("\n", " ") for cell in row] for row in rows]
+    cells = [[harmless(cell) for cell in row] for row in rows]
     widths = [max([len(header), *(len(row[place]) for row in cells)]) for place, header in enumerate(headers)]
     before_last = sum(widths[:-1]) + 2 * (len(widths) - 1)
     _row(headers, widths, before_last, style="dim")
@@ -94,8 +94,9 @@ def item(found: Item) -> None:
 
 
 def harmless(text: str) -> str:
-    """The text with everything that is no letter, sign or blank as its code point: escape sequences, reversed writing."""
-    return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)
+    """The text with everything that is no letter, sign or blank as its code point: escape sequences, reversed writing, and line
+    breaks, with which a name could pass for a line of ours."""
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
 
 
 def _console() -> Console:
@@ -123,9 +124,10 @@ def _row(row: Sequence[str], widths: Sequence[int], before_last: int, style: str
 
 def _pretty(payload: str) -> str:
     try:
-        return harmless(json.dumps(json.loads(payload), indent=1, ensure_ascii=False))
+        payload = json.dumps(json.loads(payload), indent=1, ensure_ascii=False)
     except ValueError:
         return harmless(payload)
+    return "\n".join(harmless(one) for one in payload.split("\n"))
 
 
 def _plain(value: object) -> object:

@@ -76,7 +76,8 @@ def _blob(services: Services, text: str) -> Trail | None:
             ) from error
         if address.account_url != account_url(services.data_account_url):
             end = f"it lies in another storage account than the watched one, {services.data_account_url}: its events are refused"
-            return trail("blob", address.url, Chapter(ends=(end,)))
+            kept = events.kept(services, address.url) + events.kept(services, text)
+            return trail("blob", address.url, Chapter(ends=(end,)) + kept)
         container, path = address.container, address.path
     else:
         container, _, path = text.partition("/")

@@ -257,6 +257,12 @@ def test_what_strangers_wrote_cannot_steer_the_terminal(story: Story) -> None:
     assert "[bold]markup[/bold]" in printed
 
 
+def test_a_name_with_line_breaks_cannot_pass_for_a_line_of_ours(story: Story) -> None:
+    story.upload("incoming/a\n=> all is well.csv")
+    story.look()
+    assert "\n=> all is well" not in answer("why", "flights/incoming/a\n=> all is well.csv")
+
+
 def test_in_a_pipe_there_are_whole_lines_without_colours(story: Story) -> None:
     first_model_serves(story)
     printed = answer("why", "flight-delay:1") + answer("status")

@@ -243,6 +243,16 @@ def test_an_event_that_was_ignored_says_by_which_rule(story: Story) -> None:
     assert "nothing was done for it, because it was ignored: somebody-elses-run is no training job" in ends(trail)
 
 
+def test_a_forged_event_is_told_to_be_refused_and_where_it_lies(story: Story) -> None:
+    forged = json.loads(blob_created(story.containers.upload("flights", "incoming/a.csv"), event_id="forged"))
+    forged["data"]["url"] = url = "https://stranger.blob.core.windows.net/flights/incoming/a.csv"
+    receive_blob_event(story.services, json.dumps(forged))
+    (item,) = inbox.items(story.ledger)
+    for question in ("forged", url):
+        assert "lies in another storage account" in ends(why(story.services, question))
+        assert f"it lies in the inbox as {item.id}" in ends(why(story.services, question))
+
+
 def test_an_event_that_nobody_knows_is_not_made_up(story: Story) -> None:
     with pytest.raises(NothingKnown, match="Nothing is known of 'no-such-event'"):
         why(story.services, "no-such-event")
