@@ -43,6 +43,30 @@ models:
 
 MISTAKES = [
     (
+        "{quiet_period: 30s}",
+        "{quiet_period: 2h}",
+        "t.yaml:6: data_assets.flights.window.quiet_period: found '2:00:00', expected a quiet period of at most max_wait "
+        "(1:00:00): longer than that no window stays open. null: none.",
+    ),
+    (
+        "{quiet_period: 30s}",
+        "{marker: _SUCCESS, max_files: 1}",
+        "t.yaml:6: data_assets.flights.window.max_files: found 1, "
+        "expected at least 2 beside a marker: with 1 every file closes its window before the marker comes.",
+    ),
+    (
+        "{quiet_period: 30s}",
+        "{marker: in/_SUCCESS}",
+        "t.yaml:6: data_assets.flights.window.marker: found 'in/_SUCCESS', "
+        "expected a file's name without its folder, such as _SUCCESS.",
+    ),
+    (
+        "prefix: incoming/",
+        "manifest: latest",
+        "t.yaml:4: data_assets.flights.manifest: found 'latest', "
+        "expected cumulative, window, or latest and a number of files, such as latest 30.",
+    ),
+    (
         "prefix: incoming/",
         "prefx: incoming/",
         "t.yaml:4: data_assets.flights.prefx: found 'prefx', "
@@ -249,3 +273,14 @@ def test_the_schema_for_editors_refuses_a_typo() -> None:
     document = yaml.safe_load(GOOD.replace("prefix:", "prefx:"))
     with pytest.raises(jsonschema.ValidationError, match="prefx"):
         jsonschema.validate(document, config.json_schema())
+
+
+def test_a_window_need_not_close_by_quiet_and_its_marker_needs_no_suffix() -> None:
+    text = GOOD.replace("{quiet_period: 30s}", "{quiet_period: null, marker: _SUCCESS}")
+    asset = config.parse(text).data_assets["flights"]
+    assert asset.window.quiet_period is None
+    assert asset.holds("flights", "incoming/monday/_SUCCESS")
+    assert not asset.holds("flights", "incoming/monday/_SUCCESS.txt")
+    assert asset.window.is_marker("incoming/monday/_SUCCESS")
+    assert asset.window.folder_of("incoming/monday/a.csv") == "incoming/monday"
+    assert config.parse(GOOD).data_assets["flights"].window.folder_of("incoming/monday/a.csv") == ""
