@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from local.processes import Child, ChildFailed, tail
+from local.processes import Child, ChildFailed, port_answers, tail
 
 
 class StackError(RuntimeError):
@@ -28,6 +28,16 @@ class Part:
             self.child.wait_until(lambda: self.ready(self.child))
         except ChildFailed as error:
             raise StackError(f"{error}\nThe whole log: {self.child.log}") from error
+
+
+def answers(port: int) -> Callable[[Child], bool]:
+    """Ready when something accepts connections on its port."""
+    return lambda _: port_answers(port)
+
+
+def has_said(word: str) -> Callable[[Child], bool]:
+    """Ready when the last line of its log ends with this."""
+    return lambda child: tail(child.log, 1).endswith(word)
 
 
 class Parts:

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -24,9 +23,9 @@ from local.host.keys import Keys
 from local.identity import TokenIssuer
 from local.layout import DEAD_LETTER_CONTAINER, LEDGER_CONTAINER, StackEnvironment
 from local.observe import Observer
-from local.parts import Part, Parts
+from local.parts import Part, Parts, answers, has_said
 from local.parts import StackError as StackError
-from local.processes import Child, port_answers, tail
+from local.processes import Child, port_answers
 from local.storage.azurite import Azurite
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -260,7 +259,7 @@ class Stack:
             where = ["--state", env.state / "eventgrid", "--port", env.ports.eventgrid, *self._blob_options()]
             return [*where, "--time-scale", self._retry_scale, "--chaos", self.chaos]
 
-        return self._spawn("eventgrid", options, _answers(env.ports.eventgrid))
+        return self._spawn("eventgrid", options, answers(env.ports.eventgrid))
 
     def _blob_options(self) -> list[object]:
         """How the stack's own services reach Azurite."""
@@ -273,12 +272,12 @@ class Stack:
         options = ["--state", env.state, "--port", ports.azureml, "--router-port", ports.router, "--blob-url", env.blob_url]
         options += ["--mlflow-url", mlflow_url, "--mlflow-port", ports.mlflow, "--time-scale", self._pace]
         options += ["--event-topic-url", topic.endpoint, "--no-print-env", "--verbose"]
-        return self._spawn("azureml", lambda: options, _answers(ports.azureml), TIDEGATE_EVENT_TOPIC_KEY=topic.key)
+        return self._spawn("azureml", lambda: options, answers(ports.azureml), TIDEGATE_EVENT_TOPIC_KEY=topic.key)
 
     def _spawn_host(self) -> Part:
         env = self.environment
         options = ["--app", ROOT, "--port", env.ports.host, "--state", env.state / "host", "--longest-poll", 0.2]
-        return self._spawn("host", lambda: [*options, "--lease", self._lease], _answers(env.ports.host))
+        return self._spawn("host", lambda: [*options, "--lease", self._lease], answers(env.ports.host))
 
     def _start_watcher(self, topic: TopicAccess) -> None:
         options = ["--state", self.environment.state / "watcher", "--topic-url", topic.endpoint, *self._blob_options()]
@@ -290,8 +289,7 @@ class Stack:
             return options
 
         # What is uploaded before its first look counts as there already.
-        watches = partial(_has_said, "watching")
-        self._spawn("storage.watcher", begin, watches, TIDEGATE_WATCHER_TOPIC_KEY=topic.key).wait()
+        self._spawn("storage.watcher", begin, has_said("watching"), TIDEGATE_WATCHER_TOPIC_KEY=topic.key).wait()
 
     def _subscribe(self, grid: EventGridClient) -> None:
         """The three event subscriptions of docs/how-to/deploy-to-azure.md, to the host's webhook."""
@@ -303,14 +301,6 @@ class Stack:
                 "properties": {"resourceId": self.environment.storage_account_id, "blobContainerName": DEAD_LETTER_CONTAINER},
             }
             grid.create_subscription(topic, name, endpoint_url=url, filter=event_filter, dead_letter=dead_letters)
-
-
-def _answers(port: int) -> Callable[[Child], bool]:
-    return lambda _: port_answers(port)
-
-
-def _has_said(word: str, child: Child) -> bool:
-    return tail(child.log, 1).endswith(word)
 
 
 def _inherited() -> Mapping[str, str]:
