@@ -15,6 +15,7 @@ from benchmarks.measure import Comparison
 BENCHMARKS = {
     "cold-start": "import of the function app against `import azure.functions` alone",
     "submission": "from upload to job submitted, beyond the window",
+    "burst": "10,000 events through the host against a function that does nothing: rate, memory, time to the version",
     "full-store": "get and list among 10,000 data versions and 2,000 jobs against the same among ten",
     "steps": "a pipeline's overhead per step over the bare child process, and the whole pipeline",
     "many-jobs": "memory after 300 pipelines against the same emulator's before them",

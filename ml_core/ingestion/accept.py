@@ -7,6 +7,7 @@ get its answer, so the process may be killed at any time: what was not answered 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ _LARGEST_BUNDLE = 500
 # Seconds that a wake is hidden in the queue under load. Looks cost what accepting needs too, so they become rarer as a burst
 # goes on; the limit is what a look may be late by.
 _HIDDEN_FIRST, _HIDDEN_LONGEST = 2.0, 16.0
+# Seconds after which a thread that computes lets another one run. A look computes in the same process, while an event needs the
+# interpreter some dozens of times, for microseconds each; with Python's own 5 ms it would wait that long every time.
+_SWITCH_INTERVAL = 0.0005
 # A hidden wake counts a second less than it is hidden, for the queue's clock may have whole seconds; and a burst goes on as long
 # as no more than a second passes without an event.
 _MARGIN, _PAUSE = 1.0, 1.0
@@ -55,6 +59,7 @@ class Acceptance:
         self.services, self.loop = services, asyncio.get_running_loop()
         self._wakes = CoalescedWakes(services)
         self._groups: dict[str, GroupCommit[Receipt]] = {}
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
 
     async def commit(self, arrival: Arrival) -> None:
         """Return when the arrival is recorded and its data asset will be looked at."""

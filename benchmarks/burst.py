@@ -1,0 +1,247 @@
+"""A burst of BlobCreated events through the host, against an event function that does nothing in the same host program.
+
+The blobs are real and lie in Azurite before their events are sent, as Event Grid sends them by default: one event in a request,
+many requests at a time. Measured are the events accepted in a second (each is durable before it is answered), the time until
+the one version of all of them exists, and whether the host's memory grows with the burst. The stack's parts, the client that
+sends, and the looks at the data asset that happen meanwhile share the machine with the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import uvloop
+
+from benchmarks.laboratory import ROOT, pointed_at, until
+from benchmarks.measure import Comparison
+from benchmarks.scoring_client import ClientConnection
+from local.host.keys import Keys
+from local.layout import Ports, StackEnvironment
+from local.processes import Child, free_port, port_answers
+from local.stack import Stack
+
+EVENTS, CONNECTIONS = 10_000, 16
+FLOOR_EVENTS = 3_000
+QUIET_SECONDS = 10
+RATE_GOAL, MEMORY_GOAL, VERSION_GOAL = 0.5, 1.3, 10.0
+_MEBIBYTE = 1024 * 1024
+CONFIG = f"""
+version: 1
+data_assets:
+  flights:
+    container: flights
+    prefix: incoming/
+    suffixes: [.csv]
+    window:
+      quiet_period: {QUIET_SECONDS}s
+"""
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """A function's address for Event Grid."""
+
+    port: int
+    function: str
+    key: str
+
+    def request(self, event: dict[str, object]) -> bytes:
+        body = json.dumps([event]).encode()
+        head = (
+            f"POST /runtime/webhooks/eventgrid?functionName={self.function}&code={self.key} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+            f"aeg-event-type: Notification\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+class Memory:
+    """The resident set of a process, sampled ten times a second while the block runs."""
+
+    def __init__(self, pid: int) -> None:
+        self._process, self._ended = psutil.Process(pid), threading.Event()
+        self._sampling = threading.Thread(target=self._sample)
+        self.samples = list[tuple[float, float]]()
+        """(time by perf_counter, MiB)"""
+
+    def __enter__(self) -> Memory:
+        self._sampling.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._sampling.join()
+
+    def peak(self, since: float, before: float) -> float:
+        return max(size for at, size in self.samples if since <= at <= before)
+
+    def _sample(self) -> None:
+        while not self._ended.wait(0.1):
+            self.samples.append((time.perf_counter(), self._process.memory_info().rss / _MEBIBYTE))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """When each event was accepted, by perf_counter, in the order of the answers."""
+
+    started: float
+    accepted: Sequence[float]
+
+    @property
+    def rate(self) -> float:
+        return len(self.accepted) / (self.accepted[-1] - self.started)
+
+
+def run() -> list[Comparison]:
+    with stack() as running, do_nothing(running.environment) as nothing:
+        warm(running)
+        ours = Webhook(running.environment.ports.host, "register_uploaded_data", event_key(running.environment.state / "host"))
+        burst = [ours.request(event) for event in upload(running, "burst", EVENTS)]
+        idle = [nothing.request(event) for event in made_up(running.environment, FLOOR_EVENTS)]
+        send(nothing.port, idle[:300])
+        floor = [send(nothing.port, idle).rate]
+        with Memory(running.pid("host")) as memory:
+            sent = send(ours.port, burst)
+            version_at = wait_for_version(running)
+        floor.append(send(nothing.port, idle).rate)
+    return [_rate(sent, floor), _memory(sent, memory, version_at), _version(sent, version_at)]
+
+
+def _rate(sent: Sent, floor: Sequence[float]) -> Comparison:
+    name = f"{EVENTS} events, {CONNECTIONS} at a time: accepted per second"
+    ours, theirs = f"{sent.rate:.0f}/s", f"a function that does nothing: {' and '.join(f'{rate:.0f}' for rate in floor)}/s"
+    return Comparison(name, sent.rate / statistics.mean(floor), RATE_GOAL, "at least", "x", ours, theirs)
+
+
+def _memory(sent: Sent, memory: Memory, version_at: float) -> Comparison:
+    """From the first tenth on: until then, what a burst needs at all is loaded and filled."""
+    tenth = sent.accepted[EVENTS // 10]
+    before, after = memory.peak(sent.started, tenth), memory.peak(tenth, version_at)
+    name = "memory of the host: peak until the version exists, over that of the burst's first tenth"
+    return Comparison(name, after / before, MEMORY_GOAL, "at most", "x", f"{after:.0f} MiB", f"the first tenth: {before:.0f} MiB")
+
+
+def _version(sent: Sent, version_at: float) -> Comparison:
+    """The window waits until its quiet period has passed since the last event, so that is not counted."""
+    beyond = version_at - sent.accepted[-1] - QUIET_SECONDS
+    whole = version_at - sent.started
+    ours, beside = f"{whole:.1f} s from the first event to the version", f"sending took {sent.accepted[-1] - sent.started:.1f} s"
+    return Comparison("from the last event to the version, beyond the window", beyond, VERSION_GOAL, "at most", "s", ours, beside)
+
+
+@contextmanager
+def stack() -> Iterator[Stack]:
+    """The whole stack; nobody watches the container, for the benchmark sends the events itself."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+        config = Path(folder, "tidegate.yaml")
+        config.write_text(CONFIG)
+        environment = StackEnvironment.prepare(Path(folder, "state"), Ports.free(), config)
+        with Stack(environment, watched=["elsewhere"]) as running, pointed_at(environment.variables()):
+            yield running
+
+
+@contextmanager
+def do_nothing(environment: StackEnvironment) -> Iterator[Webhook]:
+    """A second host, with the function that does nothing, in the environment that `stack` has set."""
+    state, port = environment.state / "nothing", free_port()
+    command = [sys.executable, "-m", "local.host", "--app", str(ROOT / "benchmarks/nothing")]
+    command += ["--port", str(port), "--state", str(state)]
+    child = Child("nothing", command, log=environment.state / "logs/nothing.log", cwd=ROOT)
+    try:
+        child.wait_until(lambda: port_answers(port))
+        yield Webhook(port, "do_nothing", event_key(state))
+    finally:
+        child.stop()
+
+
+def event_key(state: Path) -> str:
+    return Keys.ensure(state).eventgrid_extension
+
+
+def warm(running: Stack) -> None:
+    """One file becomes a version: the host imports what it needs for that, and the catalogue exists."""
+    environment = running.environment
+    ours = Webhook(environment.ports.host, "register_uploaded_data", event_key(environment.state / "host"))
+    send(ours.port, [ours.request(event) for event in upload(running, "first", 1)])
+    until(lambda: running.observer.data_versions("flights"), "the first version")
+
+
+def upload(running: Stack, name: str, count: int) -> list[dict[str, object]]:
+    """Upload small files; the events that tell of them."""
+    container = running.blobs().get_container_client("flights")
+    if not container.exists():
+        container.create_container()
+
+    def one(number: int) -> dict[str, object]:
+        path = f"incoming/{name}-{number:05}.csv"
+        answer = container.upload_blob(path, b"a,b\n1,2\n", overwrite=True).get_blob_properties()
+        return blob_created(running.environment, path, answer.etag.strip('"'), number)
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(one, range(count)))
+
+
+def made_up(environment: StackEnvironment, count: int) -> list[dict[str, object]]:
+    return [blob_created(environment, f"incoming/{number:05}.csv", f"0x{number:X}", number) for number in range(count)]
+
+
+def blob_created(environment: StackEnvironment, path: str, etag: str, number: int) -> dict[str, object]:
+    """An event as Event Grid sends it."""
+    return {
+        "topic": environment.storage_account_id,
+        "subject": f"/blobServices/default/containers/flights/blobs/{path}",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "id": f"{path}-{etag}",
+        "data": {
+            "api": "PutBlob",
+            "requestId": f"request-{number}",
+            "eTag": etag,
+            "contentType": "text/csv",
+            "contentLength": 8,
+            "blobType": "BlockBlob",
+            "url": f"{environment.blob_url}/flights/{path}",
+            "sequencer": f"{number:048x}",
+        },
+        "dataVersion": "",
+        "metadataVersion": "1",
+        "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S.0000000Z", time.gmtime()),
+    }
+
+
+def send(port: int, requests: Sequence[bytes]) -> Sent:
+    """Send them all over kept connections, each as soon as the answer before it is there."""
+
+    async def all_of_them() -> Sent:
+        waiting, accepted, started = deque(requests), list[float](), time.perf_counter()
+        await asyncio.gather(*(one_connection(port, waiting, accepted) for _ in range(CONNECTIONS)))
+        return Sent(started, accepted)
+
+    return uvloop.run(all_of_them())
+
+
+async def one_connection(port: int, waiting: deque[bytes], accepted: list[float]) -> None:
+    _, connection = await asyncio.get_running_loop().create_connection(ClientConnection, "127.0.0.1", port)
+    while waiting:
+        answer = await connection.exchange(waiting.popleft())
+        if answer.status != 202:
+            raise RuntimeError(f"The webhook answered {answer.status}: {answer.content().decode()[:500]}")
+        accepted.append(time.perf_counter())
+    connection.close()
+
+
+def wait_for_version(running: Stack) -> float:
+    """The time, by perf_counter, at which the version of all files exists."""
+    until(lambda: len(running.observer.data_versions("flights")) > 1, "the version of the burst")
+    return time.perf_counter()
