@@ -47,12 +47,6 @@ def reconcile(services: Services, name: str) -> timedelta | None:
     return look_again_in if rested is None or look_again_in is None else min(look_again_in, rested)
 
 
-def registered_version(services: Services, name: str) -> str:
-    """The newest version of a data asset, or ''."""
-    entry = services.ledger.get(f"data-versions/{name}.json")
-    return str(entry.value["version"]) if entry else ""
-
-
 class _Look:
     """One look: what is done is done to the very catalogue that was seen, or not at all."""
 
