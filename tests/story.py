@@ -11,6 +11,7 @@ from ml_core import config, operations
 from ml_core.errors import TemporaryError
 from ml_core.ingestion import reconcile as data_assets
 from ml_core.ingestion import record
+from ml_core.looks import last_look
 from ml_core.ports import Blob
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS
 from ml_core.rollout import reconcile as rollouts
@@ -107,6 +108,9 @@ class Story:
             _RECEIVERS[kind](self.services, message)
         except TemporaryError:
             self.queue.enqueue(kind, message, delay=timedelta(seconds=10))  # host.json's visibilityTimeout
+        # The loop tries again whatever it was. A mistake of the app's own must not hide behind that.
+        error = last_look(self.ledger, kind, json.loads(message)["key"]).error
+        assert not error or error.startswith("TemporaryError: "), error
         return True
 
     def until(self, condition: Callable[[], bool], limit: int = 2000) -> None:
