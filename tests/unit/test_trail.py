@@ -14,7 +14,8 @@ from ml_core.ports import ModelVersion
 from ml_core.reconciling import ROLLOUTS
 from ml_core.rollout.request import request_rollout
 from ml_core.trail.ask import trail_of_item, why
-from ml_core.trail.values import NothingKnown, Trail
+from ml_core.trail.values import Chapter, NothingKnown, Step, Trail
+from ml_core.trail.values import trail as in_order
 from ml_core.training.observe import receive as receive_run_event
 from ml_core.training.request import request_rerun
 from tests.fakes import Flaky
@@ -111,6 +112,23 @@ def test_a_rollout_under_way_says_what_it_waits_for(story: Story) -> None:
     assert f"{SECOND} is being rolled out (ramping): at 10 %, watched until 12:51:00" in ends(why(story.services, SECOND))
 
 
+def test_a_version_that_waits_for_another_ones_rollout_tells_nothing_of_that(story: Story) -> None:
+    second_model_is_at(story, {"blue": 90, "green": 10})
+    story.requests_per_look = 0
+    request_rerun(story.services, "flight-delay", reason="a third one", by="anna")
+    story.until(lambda: f"rollout-requests/{ENDPOINT}/3.json" in story.ledger.entries)
+    trail = why(story.services, "flight-delay:3")
+    assert "flight-delay:3 waits until the rollout of flight-delay:2 is over" in ends(trail)
+    assert "traffic" not in words(trail)
+    assert "rollout" not in words(trail)
+
+
+def test_steps_of_several_chapters_are_told_in_the_order_of_time_and_those_without_a_time_stay_where_they_are() -> None:
+    noon = Story().clock()
+    steps = [Step(noon + timedelta(minutes=2), "c", ""), Step(None, "d", ""), Step(noon, "a", ""), Step(None, "b", "")]
+    assert [step.what for step in in_order("blob", "", Chapter(tuple(steps))).steps] == ["a", "b", "c", "d"]
+
+
 def test_a_rollback_is_told_with_its_reason(story: Story) -> None:
     second_model_is_at(story, {"blue": 90, "green": 10})
     story.errors_per_look = 3
@@ -179,8 +197,10 @@ def test_a_version_that_was_overtaken_while_it_waited_names_the_one_that_was_tra
     story.until(lambda: overtaken in str(story.ledger.entries["models/flight-delay.json"].value["state"]["pending"]))
     story.upload("incoming/march.csv")
     story.until(lambda: len(story.workspace.submitted) == 2)
-    assert f"was not trained on {overtaken}" in ends(why(story.services, f"flights:{overtaken}"))
-    assert newest_version(story) in ends(why(story.services, f"flights:{overtaken}"))
+    assert ends(why(story.services, f"flights:{overtaken}")) == (
+        f"flight-delay was not trained on {overtaken}: "
+        f"while it waited, {newest_version(story)} came, and {newest_job(story)} took that"
+    )
 
 
 def test_a_rerun_is_told_with_who_asked_and_why(story: Story) -> None:
@@ -349,6 +369,26 @@ def test_a_file_whose_event_was_lost_is_told_to_have_been_found_by_the_inventory
     trail = why(story.services, "flights/incoming/january.csv")
     assert "the inventory found" in told(trail)
     assert f"{FIRST} serves" in ends(trail)
+
+
+def test_an_empty_file_whose_event_was_lost_is_told_to_have_been_found(story: Story) -> None:
+    story.upload("incoming/empty.csv", size=0, announce=False)
+    story.sweep()
+    story.rest()
+    trail = why(story.services, "flights/incoming/empty.csv")
+    assert "the inventory found incoming/empty.csv as the container had it" in told(trail)
+    assert "is empty (0 bytes)" in ends(trail)
+
+
+def test_a_training_that_is_pending_is_told_with_who_asked(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    story.until(lambda: bool(story.workspace.submitted))
+    request_rerun(story.services, "flight-delay", reason="once more", by="anna")
+    story.look()
+    story.until(lambda: bool(story.ledger.entries["models/flight-delay.json"].value["state"]["pending"]))
+    trail = why(story.services, "flight-delay")
+    assert "a training was asked for by anna (rerun-1): once more" in told(trail)
+    assert f"pending for flight-delay: a training on {newest_version(story)}, caused by rerun-1" in ends(trail)
 
 
 def test_a_deleted_file_says_that_later_versions_do_not_hold_it(story: Story) -> None:
