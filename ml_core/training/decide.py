@@ -70,8 +70,9 @@ def refuse(state: State, action: Action, error: str, now: datetime) -> State:
     """Azure refused the job: the run has ended before it began, and its causes are still unanswered."""
     if isinstance(action, Submit):
         run = action.run
-        pending = Pending(run.data_version, run.causes, run.started_at, run.superseded)
-        return replace(state, running=None, pending=action.pending or pending, refused=Refused(run, error, now))
+        # It waits again, and what came meanwhile merges into it at the next look.
+        waiting = Pending(run.data_version, run.causes, run.started_at, run.superseded)
+        return replace(state, running=None, pending=waiting, refused=Refused(run, error, now))
     return state
 
 

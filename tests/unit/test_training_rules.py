@@ -202,6 +202,15 @@ def test_a_job_that_azure_refused_is_tried_again_after_an_hour() -> None:
         assert evolve(submitted, decide(submitted, running(), later), later).refused is None
 
 
+def test_a_job_that_was_refused_after_newer_data_had_come_merges_into_the_next_one() -> None:
+    state = State(running=RUN)
+    seen = observed(data=V2, requests=(asked("rerun-1"),))
+    refused = refuse(state, decide(state, seen, START), "there is no compute cpu-cluster", START)
+    action = decide(refused, seen, START)
+    assert isinstance(action, Submit)
+    assert (action.run.job, action.run.superseded) == ("train-m-v2-data_rerun-1", ("v1",))
+
+
 def test_a_job_that_was_refused_is_submitted_at_once_when_it_is_forgiven() -> None:
     refused = refuse(State(), decide(State(), observed(), START), "there is no compute cpu-cluster", START)
     assert isinstance(decide(forgive(refused), observed(), START), Submit)
