@@ -9,6 +9,7 @@ import pytest
 
 from ml_core import inbox
 from ml_core.documents import to_document
+from ml_core.ingestion.arrivals import pending, put_bundle
 from ml_core.ingestion.record import receive as receive_blob_event
 from ml_core.ports import ModelVersion
 from ml_core.reconciling import ROLLOUTS
@@ -117,6 +118,8 @@ def test_a_version_that_waits_for_another_ones_rollout_tells_nothing_of_that(sto
     story.requests_per_look = 0
     request_rerun(story.services, "flight-delay", reason="a third one", by="anna")
     story.until(lambda: f"rollout-requests/{ENDPOINT}/3.json" in story.ledger.entries)
+    story.requests_per_look = 30
+    story.until(lambda: {"blue": 75, "green": 25} in story.workspace.traffic_history)
     trail = why(story.services, "flight-delay:3")
     assert "flight-delay:3 waits until the rollout of flight-delay:2 is over" in ends(trail)
     assert "traffic" not in words(trail)
@@ -340,6 +343,19 @@ def test_an_event_that_came_twice_is_told_twice_and_changed_nothing(story: Story
     assert "the event e9 said (eTag 0x8D0000000000001): known already" in told(trail)
     assert len(story.workspace.submitted) == 1
     assert "known already" in told(why(story.services, "e9"))
+
+
+def test_an_event_that_was_delivered_twice_is_told_once(story: Story) -> None:
+    story.upload("incoming/january.csv")
+    (first,) = pending(story.services, "flights")
+    story.look()
+    story.upload("incoming/february.csv")
+    (second,) = pending(story.services, "flights")
+    put_bundle(story.services, "flights", [*first.receipts, *second.receipts])
+    story.until(lambda: bool(story.workspace.submitted))
+    trail = why(story.services, "flights/incoming/january.csv")
+    assert words(trail).count("received") == 1
+    assert "it had taken in 2 new" in told(trail)
 
 
 def test_an_event_about_a_file_is_found_by_its_id_while_it_waits_and_after(story: Story) -> None:
