@@ -156,7 +156,9 @@ class Dispatcher:
         key = (subscription.topic, subscription.name)
         if outcome.delivered:
             self.forget(*key)
-        elif not outcome.permanent:
+        # While the endpoint rests, nothing is sent: what fails now was under way before, and is not another failure after a rest.
+        # Otherwise one short outage, met by many requests at once, would have the endpoint rest for an hour.
+        elif not outcome.permanent and now >= self._probation_until.get(key, 0.0):
             self._failures[key] += 1
             pause = probation(self._failures[key])
             if pause is not None:

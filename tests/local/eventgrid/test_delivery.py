@@ -209,6 +209,27 @@ def test_an_endpoint_that_keeps_failing_is_put_on_probation_and_recovers(
     assert grid.client.metrics("probation", "sub") == Metrics(11, 11, 11, 10, 0, 0, 0)
 
 
+def test_an_outage_that_many_requests_meet_at_once_is_one_outage(
+    start_grid: Callable[..., RunningGrid], receiver: Receiver
+) -> None:
+    """Sixteen are under way when the endpoint fails: they lead to the first rest, not to the seventh, of an hour."""
+    grid = start_grid("--time-scale", "0.02", "--seed", "1")  # an hour takes 72 seconds, and 10 s a fifth of one
+    topic = grid.client.create_topic("outage")
+    grid.client.create_subscription("outage", "sub", endpoint_url=receiver.url)
+    together, failing = threading.Barrier(16), itertools.count()
+
+    def answer(request: Received) -> Answer:
+        if request.kind == "SubscriptionValidation" or next(failing) >= 16:
+            return agree(request)
+        together.wait(timeout=20)
+        return 500, b"", {}
+
+    receiver.answer = answer
+    grid.client.publish(topic, [event(n) for n in range(20)])
+    grid.client.wait_until_idle()
+    assert grid.client.metrics("outage", "sub") == Metrics(20, 20, 20, 16, 0, 0, 0)
+
+
 # handshakes
 
 
