@@ -9,7 +9,9 @@ race for the document, or died, is not on the chain. How a key's messages come, 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -31,6 +33,8 @@ _AFTER_A_CONFLICT = timedelta(seconds=2)
 _A_LOOK_IS_OVER_AFTER = timedelta(minutes=10)
 # What a key's document says after a look that came to nothing, or after a person asked for another try.
 _REFUSED, _NOT_OBSERVED, _FORGIVEN = "refused", "not observed", "forgiven"
+# The looks that this process is at: (services, kind, key).
+_lock, _under_way = threading.Lock(), set[tuple[int, str, str]]()
 
 
 class Action(Protocol):
@@ -183,9 +187,11 @@ def handle(services: Services, kind: str, message: str, reconcile: Callable[[Ser
     if read is None or not last.expects(read.token):
         return
     try:
-        look_again_in = reconcile(services, read.key)
+        with _alone(services, kind, read.key):
+            look_again_in = reconcile(services, read.key)
     except Conflict:
-        schedule(services, kind, read.key, _AFTER_A_CONFLICT, handled=read.token, last=last)
+        # Without a token: the winner's own next look must not overtake what this message has to tell.
+        wake(services, kind, read.key, delay=_AFTER_A_CONFLICT)
         return
     except PermanentError as error:
         _keep_failure(services, kind, read.key, str(error))
@@ -197,6 +203,22 @@ def handle(services: Services, kind: str, message: str, reconcile: Callable[[Ser
         recovered(services, read, last)
     if look_again_in is not None:
         schedule(services, kind, read.key, look_again_in, handled=read.token)
+
+
+@contextmanager
+def _alone(services: Services, kind: str, key: str) -> Iterator[None]:
+    """Conflict when this process looks at the key already: a second look could only lose, and would take the processor from the
+    first, and from events, until it does. Between processes the key's document decides."""
+    look = (id(services), kind, key)
+    with _lock:
+        if look in _under_way:
+            raise Conflict(f"{kind}/{key} is being looked at.")
+        _under_way.add(look)
+    try:
+        yield
+    finally:
+        with _lock:
+            _under_way.discard(look)
 
 
 def wake(services: Services, kind: str, key: str, *, delay: timedelta = timedelta(0)) -> None:
