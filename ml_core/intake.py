@@ -22,7 +22,7 @@ from ml_core.services import Services
 class Outcome:
     """What becomes of an event that is no arrival. `reason` names the rule.
 
-    `subject` is what a matched event is about, by the folder and the key of the ledger: `models/<name>`, `training-jobs/<job>`.
+    `subject` is what a matched event is about: `models/<name>:<version>` or `training-jobs/<job>`.
     A dropped event leaves no trace.
     """
 

@@ -25,7 +25,9 @@ def on_model_registered(services: Services, event: Event) -> Outcome:
     if not is_model_version(event.version):
         return ignored(f"version {event.version!r} is no whole number of at most nine digits, so none of the pipeline's")
     request_rollout(services, model.endpoint.name, event.model, event.version)
-    return matched(f"{MODELS}/{event.model}", f"version {event.version} is asked for at the endpoint {model.endpoint.name}")
+    return matched(
+        f"{MODELS}/{event.model}:{event.version}", f"version {event.version} is asked for at the endpoint {model.endpoint.name}"
+    )
 
 
 def request_rollout(services: Services, endpoint: str, model: str, version: str) -> None:

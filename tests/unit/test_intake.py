@@ -76,7 +76,7 @@ def test_a_note_of_the_ledger_causes_no_note_about_itself_whoever_announces_it(s
 def test_a_matched_event_is_noted_with_what_it_is_about(story: Story) -> None:
     story.model_registered("3")
     (note,) = notes(story)
-    assert (note["outcome"], note["subject"]) == ("matched", "models/flight-delay")
+    assert (note["outcome"], note["subject"]) == ("matched", "models/flight-delay:3")
     assert note["reason"] == "version 3 is asked for at the endpoint flight-delay"
     assert note["received_at"] == story.clock().isoformat()
 

@@ -257,7 +257,7 @@ def test_an_event_that_was_matched_leads_to_what_it_was_about(story: Story) -> N
     event_id = json.loads(model_registered("flight-delay", "1"))["id"]
     trail = why(story.services, event_id)
     assert "was matched" in told(trail)
-    assert FIRST in ends(trail)
+    assert ends(trail) == f"{FIRST} serves: it has 100 % of the traffic of {ENDPOINT}, in blue"
 
 
 def test_an_event_that_was_ignored_says_by_which_rule(story: Story) -> None:
