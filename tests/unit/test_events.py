@@ -141,6 +141,18 @@ def test_one_bad_event_of_an_array_takes_none_of_its_neighbours_with_it() -> Non
     assert isinstance(ignored, Ignored)
 
 
+@pytest.mark.parametrize("opened", ["[", '{"a": '])
+def test_an_event_at_the_edge_of_what_can_be_read_is_an_event_or_an_error(opened: str) -> None:
+    # Reading, writing and showing it give up at depths of their own.
+    for depth in range(850, 1010):
+        nested = opened * depth + "1" + ("]" if opened == "[" else "}") * depth
+        raw = json.dumps([event(sequencer="deep")]).replace('"deep"', nested)
+        ((_, parsed),) = parse_all(raw)
+        assert isinstance(parsed, EventError)
+        with pytest.raises(EventError):
+            parse(raw)
+
+
 @pytest.mark.parametrize("raw", ["[]", "{", "", "3"])
 def test_a_body_without_events_is_told_as_one_error(raw: str) -> None:
     ((text, error),) = parse_all(raw)
@@ -155,7 +167,7 @@ def test_a_body_without_events_is_told_as_one_error(raw: str) -> None:
         ("[]", "list"),
         ("3", "int"),
         ("null", "NoneType"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
         ("9" * 5_000, "not JSON"),
         (json.dumps([event(), event()]), "list"),
         (json.dumps({"id": "1"}), "eventType or type"),
