@@ -28,6 +28,8 @@ SHARDS = 64
 # creation be told once more even then, the next inventory corrects it.
 FORGOTTEN_AFTER = timedelta(days=7)
 _MODULUS = 1 << 128
+# People who ask meet looks that change it; looks themselves come again.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class Index:
     inventories_made: int = 0
     """As many as had been asked for when the last one began."""
     tidied_at: datetime | None = None
-    folded_at: datetime | None = None
-    """When something that was told was last folded in."""
+    fold_again_at: datetime | None = None
+    """Until then nothing need be folded in, as long as a window is open."""
 
     def tally(self, shard: int) -> Tally:
         found = self.shards.get(shard)
@@ -161,13 +163,13 @@ def all_rows(ledger: Ledger, index: Index) -> Iterator[Row]:
 
 def row_of(ledger: Ledger, asset: str, path: str) -> Row | None:
     """What is known of one blob. Conflict: the catalogue changes too fast to be read."""
-    for _ in range(3):
+    for _ in range(_ATTEMPTS):
         try:
             row = rows_of(ledger, index_of(ledger, asset), shard_of(path)).get(path)
             return from_json(row) if row else None
         except Conflict:
             continue
-    raise Conflict(f"The catalogue of {asset} is being changed; ask again in a moment.")
+    raise _in_motion(asset)
 
 
 def open_windows(ledger: Ledger, asset: str) -> tuple[OpenWindow, ...]:
@@ -176,9 +178,19 @@ def open_windows(ledger: Ledger, asset: str) -> tuple[OpenWindow, ...]:
 
 
 def ask_for_inventory(ledger: Ledger, asset: str) -> None:
-    """Let the next look compare what is known with what is there. Conflict: ask again."""
-    index = index_of(ledger, asset)
-    _put(ledger, replace(index, inventories_asked=index.inventories_asked + 1))
+    """Let the next look compare what is known with what is there. Conflict: the catalogue changes too fast; ask again."""
+    for _ in range(_ATTEMPTS):
+        index = index_of(ledger, asset)
+        try:
+            _put(ledger, replace(index, inventories_asked=index.inventories_asked + 1))
+        except Conflict:
+            continue
+        return
+    raise _in_motion(asset)
+
+
+def _in_motion(asset: str) -> Conflict:
+    return Conflict(f"The catalogue of {asset} is being changed; ask again in a moment.")
 
 
 class Edit:
@@ -270,7 +282,7 @@ class _Head:
     inventories_asked: int
     inventories_made: int
     tidied_at: datetime | None
-    folded_at: datetime | None = None
+    fold_again_at: datetime | None = None
 
 
 def _put(ledger: Ledger, index: Index) -> None:

@@ -25,10 +25,6 @@ from ml_core.ingestion.versions import Content, announce, close, content, draft_
 from ml_core.reconciling import DATA_ASSETS, handle, tick
 from ml_core.services import Services
 
-# In a burst every look would rewrite most shards. While a window is open anyway, nobody waits for that: a marker and the last of
-# max files are seen so much later.
-_FOLD_EVERY = timedelta(seconds=5)
-
 
 def receive(services: Services, message: str) -> None:
     """Work off one message of the queue of data assets."""
@@ -59,11 +55,10 @@ class _Look:
         """So long need nothing be folded in. None: now is the time, since something may follow from it."""
         seen, now = self._seen(), self._services.now()
         due = closings_due(seen.windows, seen.limits, now)
-        folded_at = self._index.folded_at
-        if folded_at is None or not seen.windows or due or inventory_due(seen, due, now):
+        fold_again_at = self._index.fold_again_at
+        if fold_again_at is None or not seen.windows or due or inventory_due(seen, due, now):
             return None
-        rest = folded_at + _FOLD_EVERY - now
-        return rest if rest > timedelta(0) else None
+        return fold_again_at - now if fold_again_at > now else None
 
     def observe(self, _state: State) -> Observation:
         return self._with_draft(self._seen())
