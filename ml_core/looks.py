@@ -74,7 +74,7 @@ def read_message(services: Services, kind: str, text: str) -> Message | None:
     try:
         content = json.loads(text)
         return Message(kind, str(content["key"]), str(content.get("look", "")), text)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         told = f"It is no message of Tidegate ({error!r}); expected a JSON object with a 'key'. Find out who sends to the queue."
         # Another of the same text is the same mistake once more.
         identity = f"{kind} {text}"

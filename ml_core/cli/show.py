@@ -21,6 +21,8 @@ from ml_core.inbox import Item
 from ml_core.trail.values import Step, Trail
 
 _UNBOUNDED = 100_000
+# A column of free text that is narrower than this is harder to read than a line that the terminal breaks.
+_NARROWEST = 30
 _STYLES = {"received": "cyan", "inbox": "red", "traffic": "green", "model": "magenta", "job": "yellow", "request": "yellow"}
 
 
@@ -30,14 +32,15 @@ def as_json(value: Any) -> None:
 
 
 def line(*parts: str | tuple[str, str], indent: int = 0) -> None:
-    """One line of text pieces, each plain or with a style. On a terminal it is wrapped; what follows is indented."""
+    """One line of text pieces, each plain or with a style. On a terminal the last piece is wrapped, in a column at `indent`."""
     console = _console()
-    text = Text.assemble(*(part if isinstance(part, str) else (harmless(part[0]), part[1]) for part in parts))
-    if console.width >= _UNBOUNDED or len(text) <= console.width:
-        console.print(text, soft_wrap=True)
-        return
-    for number, piece in enumerate(text.wrap(console, max(console.width - indent, 20))):
-        console.print(Text(" " * indent if number else "").append_text(piece), soft_wrap=True)
+    *before, last = (Text(*part) if isinstance(part, tuple) else Text(part) for part in parts)
+    room = console.width - indent
+    pieces = last.wrap(console, room) if room >= _NARROWEST else [last]
+    for number, piece in enumerate(pieces):
+        start = Text.assemble(*before) if number == 0 else Text(" " * indent)
+        piece.rstrip()
+        console.print(start.append_text(piece), soft_wrap=True)
 
 
 def trail(told: Trail) -> None:
@@ -125,7 +128,7 @@ def _row(row: Sequence[str], widths: Sequence[int], before_last: int, style: str
 def _pretty(payload: str) -> str:
     try:
         payload = json.dumps(json.loads(payload), indent=1, ensure_ascii=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return harmless(payload)
     return "\n".join(harmless(one) for one in payload.split("\n"))
 
