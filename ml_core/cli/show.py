@@ -7,7 +7,6 @@ its code point.
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
@@ -32,9 +31,10 @@ def as_json(value: Any) -> None:
 
 
 def line(*parts: str | tuple[str, str], indent: int = 0) -> None:
-    """One line of text pieces, each plain or with a style. On a terminal the last piece is wrapped, in a column at `indent`."""
+    """One line of text pieces, each plain or with a style, made harmless. On a terminal the last one is a column at `indent`."""
     console = _console()
-    *before, last = (Text(*part) if isinstance(part, tuple) else Text(part) for part in parts)
+    styled = (part if isinstance(part, tuple) else (part, "") for part in parts)
+    *before, last = (Text(harmless(text), style) for text, style in styled)
     room = console.width - indent
     pieces = last.wrap(console, room) if room >= _NARROWEST else [last]
     for number, piece in enumerate(pieces):
@@ -45,7 +45,7 @@ def line(*parts: str | tuple[str, str], indent: int = 0) -> None:
 
 def trail(told: Trail) -> None:
     """A trail as a person would tell it: what happened in the order of time, and where it stands."""
-    line((harmless(told.about), "bold"))
+    line((told.about, "bold"))
     if told.correlation_ids:
         line(("correlation id ", "dim"), (", ".join(told.correlation_ids), "dim"))
     day: date | None = None
@@ -86,14 +86,15 @@ def item(found: Item) -> None:
     line((f"inbox item {found.id}", "bold"))
     for name, fact in facts.items():
         if fact:
-            line((f"{name:<10}", "dim"), harmless(fact), indent=10)
+            line((f"{name:<10}", "dim"), fact, indent=10)
     line("")
     line(("payload, as it came:", "dim"))
-    line(textwrap.indent(_pretty(found.payload), "  "))
+    for one in _pretty(found.payload).split("\n"):
+        line(f"  {one}")
     line("")
     line(("history:", "dim"))
     for happened in found.history:
-        line(f"  {happened.at[:19]}  {happened.what}  by {harmless(happened.by)}: {harmless(happened.reason)}", indent=4)
+        line(f"  {happened.at[:19]}  {happened.what}  by {happened.by}: {happened.reason}", indent=4)
 
 
 def harmless(text: str) -> str:
@@ -112,12 +113,11 @@ def _console() -> Console:
 
 def _step(step: Step) -> None:
     at = f"{step.at:%H:%M:%S}" if step.at else "        "
-    line("  ", (at, "dim"), "  ", (f"{step.what:<9}", _STYLES.get(step.what, "bold")), " ", harmless(step.told), indent=22)
+    line("  ", (at, "dim"), "  ", (f"{step.what:<9}", _STYLES.get(step.what, "bold")), " ", step.told, indent=22)
 
 
 def _sentence(end: str) -> None:
-    told = harmless(end)
-    line("=> ", (told + ("" if told.endswith((".", "?")) else "."), "bold"), indent=3)
+    line("=> ", (end + ("" if end.endswith((".", "?")) else "."), "bold"), indent=3)
 
 
 def _row(row: Sequence[str], widths: Sequence[int], before_last: int, style: str = "") -> None:
@@ -126,11 +126,11 @@ def _row(row: Sequence[str], widths: Sequence[int], before_last: int, style: str
 
 
 def _pretty(payload: str) -> str:
+    """JSON with a line for each field; anything else in one line."""
     try:
-        payload = json.dumps(json.loads(payload), indent=1, ensure_ascii=False)
+        return json.dumps(json.loads(payload), indent=1, ensure_ascii=False)
     except (ValueError, RecursionError):
         return harmless(payload)
-    return "\n".join(harmless(one) for one in payload.split("\n"))
 
 
 def _plain(value: object) -> object:

@@ -141,6 +141,11 @@ def test_the_inbox_lists_what_failed_and_shows_it_with_what_is_known(story: Stor
     assert document("inbox", "show", number)["item"]["attempts"] == 1
 
 
+def test_an_item_whose_json_is_nested_beyond_reading_is_shown_as_it_came(story: Story) -> None:
+    text = "[" * 50_000
+    assert text in answer("inbox", "show", unreadable_event(story, text)).replace("\n", "")
+
+
 def test_a_discarded_item_is_gone_from_the_list_and_kept_with_who_and_why(story: Story) -> None:
     number = unreadable_event(story)
     answer("inbox", "discard", number, "--reason", "a test of ours", "--by", "anna")
@@ -310,6 +315,13 @@ finally:
     done = subprocess.run(command, cwd=ROOT, env={"PATH": "/usr/bin"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("[]")
+
+
+def test_without_its_packages_it_says_which_to_install() -> None:
+    code = "import sys; sys.modules['typer'] = None; from ml_core.cli.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "The command line needs the packages typer and rich, and typer is missing: pip install typer rich\n"
 
 
 def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
