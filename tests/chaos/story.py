@@ -140,7 +140,7 @@ def _ask(stack: Stack, reruns: tuple[Rerun, ...]) -> None:
         time.sleep(max(0.0, begun + rerun.at - time.monotonic()))
         command = [sys.executable, "-m", "ml_core.cli", "retrain", rerun.model, "--reason", "chaos", "--by", "tests"]
         environment = {**os.environ, **stack.environment.variables()}
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
 
 
