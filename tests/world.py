@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import unquote
 
 from ml_core import intake, operations
 from ml_core.errors import TemporaryError
@@ -77,13 +77,13 @@ class Told:
 
     delays: Sequence[float]
     sequencers: bool = True
-    spelling: Literal["as it is", "encoded", "dfs"] = "as it is"
+    spelling: Literal["as it is", "bare", "dfs"] = "as it is"
 
     def url(self, url: str) -> str:
         """One of the spellings of a blob's address."""
         if self.spelling == "dfs":
             return url.replace(".blob.", ".dfs.")
-        return quote(url, safe=":/") if self.spelling == "encoded" else url
+        return unquote(url) if self.spelling == "bare" else url
 
 
 class World(Story):
@@ -99,6 +99,8 @@ class World(Story):
         self.promised: set[tuple[str, str]] = set()
         self.reruns_asked: Counter[str] = Counter()
         self._wakes = self._new_process()
+        self.accepted: set[str] = set()
+        """The events that are in the ledger."""
         self.errors: set[str] = set()
         self._hands: list[Coming] = []
 
@@ -208,6 +210,7 @@ class World(Story):
         event, found = record.sort(self.services, raw)
         if isinstance(found, record.Arrival):
             put_bundle(self.services, found.asset, [found.receipt])
+            self.accepted.add(found.receipt.event_id)
             self._wakes.wake(found.asset)
         else:
             intake.settle(self.services, raw, event, found)

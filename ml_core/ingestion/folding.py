@@ -17,6 +17,7 @@ from ml_core.ingestion.catalogue import Edit, index_of
 from ml_core.ingestion.rows import Row, fold
 from ml_core.ingestion.window_notes import WindowNotes
 from ml_core.ingestion.windows import Change, Limits, open_in, taken_in
+from ml_core.naming import fingerprint
 from ml_core.services import Services
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Fold:
     def __init__(self, services: Services, name: str, edit: Edit) -> None:
         self.name, self.edit, self.notes = name, edit, WindowNotes()
         self.asset: DataAsset = services.config.data_assets[name]
+        self.astray = list[Receipt]()
+        """What changes nothing and belongs to no window: the row itself was made by none."""
         self._limits = limits_of(self.asset)
         self._account = account_url(services.data_account_url)
 
@@ -60,6 +63,8 @@ class Fold:
         # A replay that repeats what is known would only repeat it in the documents, and be replayed itself the next time.
         if bundle.source != "replay" or folded.outcome != "repeated":
             self.notes.add(window, bundle.name, receipt, folded.outcome)
+        if not window and after is not None and not after.tells_of(receipt.event_id):
+            self.astray.append(receipt)
 
     def taken_in(self, after: Row, before: Row | None, changed_at: datetime) -> Row:
         """The changed row, with the window that takes it in."""
@@ -86,12 +91,27 @@ def fold_pending(services: Services, name: str) -> None:
         work.receipt(bundle, receipt)
     edit.commit(fold_again_at=_rested(began_at, services.now()))
     work.notes.write(services.ledger, name, edit.windows.values())
+    for receipt in work.astray:
+        _note_astray(services, receipt)
     for bundle in bundles:
         services.ledger.delete(bundle.key)
 
 
 def _rested(began_at: datetime, ended_at: datetime) -> datetime:
     return ended_at + max(_SHORTEST_REST, min(_LONGEST_REST, _REST * (ended_at - began_at)))
+
+
+def _note_astray(services: Services, receipt: Receipt) -> None:
+    """Every event can be asked for by its id, also one that came when all was over."""
+    note = {
+        "event_id": receipt.event_id,
+        "type": f"Blob{receipt.what.capitalize()}",
+        "received_at": receipt.received_at.isoformat(),
+        "outcome": "ignored",
+        "reason": f"what was told of {receipt.path} before is later than this, and no window has taken it in",
+        "subject": "",
+    }
+    services.ledger.claim(f"events/{fingerprint(receipt.event_id)}.json", note)
 
 
 def limits_of(asset: DataAsset) -> Limits:

@@ -66,6 +66,10 @@ class Row:
         """Whether a version may hold it."""
         return self.there and self.size > 0 and not self.marker
 
+    def tells_of(self, event_id: str) -> bool:
+        """Whether the event is among the arrivals that have made the row."""
+        return event_id == self.event_id or any(one.event_id == event_id for one in self.before)
+
 
 @dataclass(frozen=True)
 class Folded:

@@ -114,6 +114,13 @@ class TrainingsThatDie(RuleBasedStateMachine):
     def time_passes(self, span: timedelta) -> None:
         self.now += span
 
+    @rule(span=SPANS)
+    def looks_go_on(self, span: timedelta) -> None:
+        until = self.now + span
+        while (again := self.look()) is not None and self.now + again <= until:
+            self.now += again
+        self.now = until
+
     @rule(death=st.sampled_from(["none", "before the job", "after the job", "after one answer"]), model=st.booleans())
     def it_is_looked_at(self, death: Death, model: bool) -> None:
         self.look(death, model)
@@ -148,11 +155,12 @@ class TrainingsThatDie(RuleBasedStateMachine):
 
     @invariant()
     def what_is_pending_is_one_training_on_the_newest_data(self) -> None:
-        pending: Pending | None = training.evolve(
-            self.state, training.decide(self.state, self.world.seen(self.state, self.now), self.now), self.now
-        ).pending
+        action = training.decide(self.state, self.world.seen(self.state, self.now), self.now)
+        state = training.evolve(self.state, action, self.now)
+        pending: Pending | None = state.pending
         if pending:
-            causes = [cause.cause for cause in pending.causes]
+            causes = [cause.cause for cause in (*pending.causes, *(state.running.causes if state.running else ()))]
+            causes = [cause for cause in causes if cause != DATA]
             assert len(causes) == len(set(causes))
             assert pending.data_version == self.world.data
 
@@ -286,6 +294,14 @@ class AssetsWhoseLooksDie(RuleBasedStateMachine):
     def time_passes(self, span: timedelta) -> None:
         self.now += span
 
+    @rule(span=SPANS)
+    def looks_go_on(self, span: timedelta) -> None:
+        until, looks = self.now + span, 0
+        while self.now + (again := self.look()) <= until:
+            self.now, looks = self.now + again, looks + 1
+            assert looks < 60, "it looks again and again"
+        self.now = until
+
     @rule(killed=st.sampled_from(["no", "before anything", "after the registration", "before the state"]))
     def it_is_looked_at(self, killed: Killed) -> None:
         self.look(killed)
@@ -308,9 +324,8 @@ class AssetsWhoseLooksDie(RuleBasedStateMachine):
         """It comes to rest by the looks that it asks for itself: no event, no sweep, and no haste."""
         until, looks = self.now + timedelta(hours=3), 0
         while self.now <= until:
-            self.now += self.look()
-            looks += 1
-        assert looks < 60
+            self.now, looks = self.now + self.look(), looks + 1
+            assert looks < 60, "it looks again and again"
         world = self.world
         assert not world.windows
         assert world.known == world.there
