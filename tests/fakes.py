@@ -157,6 +157,7 @@ class FakeWorkspace:
     """Not empty: deployments refuse to score."""
 
     data: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    data_tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     submitted: dict[str, tuple[TrainingJob, datetime]] = field(default_factory=dict)
     models: dict[str, list[ModelVersion]] = field(default_factory=dict)
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
@@ -169,6 +170,7 @@ class FakeWorkspace:
 
     def register_data_version(self, name: str, version: str, files: Mapping[str, str], tags: Mapping[str, str]) -> None:
         self.data.setdefault((name, version), dict(files))
+        self.data_tags.setdefault((name, version), dict(tags))
 
     def submit_training(self, job: TrainingJob) -> None:
         if (job.data_asset, job.data_version) not in self.data:

@@ -65,6 +65,14 @@ class Shard:
     tally: Tally
 
 
+class ShardMissing(Conflict):
+    """A shard is not where the index says. Another look has replaced it meanwhile, or somebody has deleted it."""
+
+    def __init__(self, asset: str, number: int, document: str) -> None:
+        super().__init__(f"{document} of the ledger is not there: the catalogue of {asset} was changed while it was read.")
+        self.number, self.document = number, document
+
+
 @dataclass(frozen=True)
 class ClosedWindow:
     """A window that the last closing has closed."""
@@ -144,19 +152,19 @@ def index_of(ledger: Ledger, asset: str) -> Index:
 
 
 def rows_of(ledger: Ledger, index: Index, shard: int) -> dict[str, dict[str, Any]]:
-    """The rows of a shard by path, as JSON (`rows.from_json`). Conflict: another look has replaced it meanwhile."""
+    """The rows of a shard by path, as JSON (`rows.from_json`). ShardMissing: another look has replaced it meanwhile."""
     found = index.shards.get(shard)
     if found is None:
         return {}
     entry = ledger.get(found.document)
     if entry is None:
-        raise Conflict(f"The catalogue of {index.asset} was changed by another look while it was read.")
+        raise ShardMissing(index.asset, shard, found.document)
     rows: dict[str, dict[str, Any]] = entry.value["rows"]
     return rows
 
 
 def all_rows(ledger: Ledger, index: Index) -> Iterator[Row]:
-    """Every row, shard by shard. Conflict: another look has changed the catalogue meanwhile."""
+    """Every row, shard by shard. ShardMissing: another look has changed the catalogue meanwhile."""
     for shard in sorted(index.shards):
         yield from map(from_json, rows_of(ledger, index, shard).values())
 
@@ -187,6 +195,15 @@ def ask_for_inventory(ledger: Ledger, asset: str) -> None:
             continue
         return
     raise _in_motion(asset)
+
+
+def give_up(ledger: Ledger, asset: str, missing: ShardMissing) -> None:
+    """Take a shard that somebody has deleted out of the index: an inventory makes it anew. One that was replaced stays."""
+    index = index_of(ledger, asset)
+    found = index.shards.get(missing.number)
+    if found is not None and found.document == missing.document:
+        shards = {number: shard for number, shard in index.shards.items() if number != missing.number}
+        _put(ledger, replace(index, shards=shards, inventories_asked=index.inventories_asked + 1))
 
 
 def _in_motion(asset: str) -> Conflict:

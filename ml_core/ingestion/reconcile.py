@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from ml_core.errors import Conflict
 from ml_core.ingestion import inventory
-from ml_core.ingestion.catalogue import Index, index_of
+from ml_core.ingestion.catalogue import Index, ShardMissing, give_up, index_of
 from ml_core.ingestion.decide import (
     RULES,
     Action,
@@ -35,6 +35,14 @@ def reconcile(services: Services, name: str) -> timedelta | None:
     """One look at a data asset; returns when to look again."""
     if name not in services.config.data_assets:
         return None  # it was taken out of the configuration while its key was waiting
+    try:
+        return _look(services, name)
+    except ShardMissing as missing:
+        give_up(services.ledger, name, missing)
+        raise
+
+
+def _look(services: Services, name: str) -> timedelta | None:
     look = _Look(services, name)
     rested = look.time_to_rest()
     if rested is None:

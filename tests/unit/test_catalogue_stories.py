@@ -86,6 +86,13 @@ def test_a_version_says_what_closed_its_window_and_what_that_has_brought(story: 
     assert (second["files"], second["added"], second["replaced"], second["deleted"]) == (2, 1, 1, ["incoming/b.csv"])
     assert second["left_out"] == ["incoming/empty.csv"]
     assert second["closed_by"] == ["quiet period"]
+    assert story.workspace.data_tags["flights", second["version"]] == {
+        "tidegate.data_asset": "flights",
+        "tidegate.files": "2",
+        "tidegate.deleted": "1",
+        "tidegate.closed_by": "quiet period",
+        "tidegate.correlation_id": second["correlation_id"],
+    }
     assert [window["id"] for window in windows(story)] == [first["correlation_id"], second["correlation_id"]]
     assert outcomes(windows(story)[1]) == [("a.csv", "replaced"), ("b.csv", "deleted"), ("c.csv", "new"), ("empty.csv", "empty")]
     assert windows(story)[1]["closed"]["version"] == second["version"]
@@ -335,6 +342,28 @@ def test_a_replay_finds_what_the_catalogue_has_lost(story: Story) -> None:
     story.rest()
     assert files(versions(story)[-1]) == {"a.csv", "b.csv"}
     assert newest(story)["version"] == versions(story)[-1]["version"]
+
+
+def test_a_part_of_the_catalogue_that_somebody_has_deleted_is_made_anew(story: Story) -> None:
+    for number in range(5):
+        story.upload(f"incoming/{number}.csv")
+    story.rest()
+    for key in list(story.ledger.keys("catalogue/flights/"))[:2]:
+        story.ledger.delete(key)
+    story.upload("incoming/5.csv")
+    story.rest()
+    assert files(versions(story)[-1]) == {f"{number}.csv" for number in range(6)}
+    assert len(versions(story)) == 2
+    assert settled(story)
+
+
+def test_an_empty_file_opens_no_window_and_its_row_says_what_it_is(story: Story) -> None:
+    story.upload("incoming/empty.csv", size=0)
+    story.rest()
+    row = row_of(story.ledger, "flights", "incoming/empty.csv")
+    assert row is not None
+    assert (row.there, row.counts, row.window, row.event_id[:11]) == (True, False, "", "creation-of")
+    assert windows(story) == []
 
 
 def test_a_replay_of_an_unknown_asset_or_of_no_span_is_refused(story: Story) -> None:
