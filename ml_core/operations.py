@@ -114,7 +114,9 @@ def _look_again(services: Services, item: Item, by: str) -> None:
 def _take_in_again(services: Services, item: Item) -> None:
     event, outcome = intake.screen(services, item.payload)
     if outcome is not None and outcome.outcome in ("refused", "dropped"):
-        raise PermanentError(f"The event of the item {item.id} cannot be taken in: {outcome.reason}. Discard it with a reason.")
+        raise PermanentError(
+            f"The event of the item {item.id} cannot be taken in: {outcome.reason.rstrip('.')}. Discard it with a reason."
+        )
     receive = record.receive
     if isinstance(event, ModelRegistered):
         receive = rollout_request.receive

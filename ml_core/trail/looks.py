@@ -34,7 +34,12 @@ def answer_of(services: Services, kind: str, key: str) -> str:
     document = state_of(services, kind, key)
     following = next_look(services, kind, key)
     if not document:
-        return f"{key} was never looked at" + (f"; {following}" if following else "; is the function app running?")
+        never = f"{key} was never looked at"
+        return (
+            f"{never}; {following}"
+            if following
+            else f"{never}, and the sweep looks every five minutes: is the function app running?"
+        )
     answer = document["answer"]
     told = _BEFORE_THE_REASON.get(answer["kind"], "")
     return f"{told}{answer['reason']}" + (f" ({following})" if following else "")

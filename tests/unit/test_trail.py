@@ -221,7 +221,9 @@ def test_a_model_at_rest_says_why_nothing_runs(story: Story) -> None:
 
 
 def test_a_key_that_was_never_looked_at_asks_whether_the_app_runs(story: Story) -> None:
-    assert "flight-delay was never looked at; is the function app running?" in ends(why(story.services, "flight-delay"))
+    assert "flight-delay was never looked at, and the sweep looks every five minutes: is the function app running?" in ends(
+        why(story.services, "flight-delay")
+    )
 
 
 def test_a_look_that_never_came_asks_whether_the_app_runs(story: Story) -> None:
