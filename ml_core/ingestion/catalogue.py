@@ -10,51 +10,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ml_core.documents import from_document, time_name, to_document
 from ml_core.errors import Conflict
 from ml_core.ingestion.rows import Row, from_json, to_json
+from ml_core.ingestion.tallies import SHARDS, RunningTally, Tally, shard_of
 from ml_core.ingestion.windows import OpenWindow
 from ml_core.ports import Ledger
 
 if TYPE_CHECKING:
     from ml_core.config import DataAsset
 
-SHARDS = 64
 # Long after Event Grid has given up on an event (a day at most). What is deleted longer than that is forgotten; should its
 # creation be told once more even then, the next inventory corrects it.
 FORGOTTEN_AFTER = timedelta(days=7)
-_MODULUS = 1 << 128
 # People who ask meet looks that change it; looks themselves come again.
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many blobs there are, and the sum of their digests: the same for the same blobs in any order."""
-
-    files: int = 0
-    digest: int = 0
-
-
-class RunningTally:
-    """A tally that is being made. `by_time`: whether a version depends on when its blobs were written."""
-
-    def __init__(self, *, by_time: bool) -> None:
-        self._files, self._sum, self._by_time = 0, 0, by_time
-
-    def add(self, path: str, etag: str, size: int, modified_at: datetime, *, marker: bool) -> None:
-        """Take one more blob in. Listings tell whole seconds, so that is what counts of its time."""
-        written = int(modified_at.timestamp()) if self._by_time else ""
-        told = f"{path}\0{etag}\0{size}\0{marker}\0{written}"
-        self._files += 1
-        self._sum += int.from_bytes(blake2b(told.encode(errors="surrogatepass"), digest_size=16).digest())
-
-    def result(self) -> Tally:
-        return Tally(self._files, self._sum % _MODULUS)
 
 
 @dataclass(frozen=True)
@@ -130,11 +103,6 @@ class Index:
 @cache
 def _shard_names() -> tuple[str, ...]:
     return tuple(f"{number:02d}" for number in range(SHARDS))
-
-
-def shard_of(path: str) -> int:
-    """The shard that a path belongs to."""
-    return blake2b(path.encode(errors="surrogatepass"), digest_size=1).digest()[0] % SHARDS
 
 
 def index_of(ledger: Ledger, asset: str) -> Index:

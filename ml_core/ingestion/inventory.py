@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ml_core.errors import Conflict
-from ml_core.ingestion.catalogue import SHARDS, Edit, Index, RunningTally, index_of, remove_leftovers, shard_of
+from ml_core.ingestion.catalogue import Edit, Index, index_of, remove_leftovers
 from ml_core.ingestion.folding import Fold
 from ml_core.ingestion.rows import Row, found, gone
+from ml_core.ingestion.tallies import SHARDS, RunningTally, shard_of
 from ml_core.ingestion.window_notes import note_findings
 from ml_core.ports import Blob
 from ml_core.services import Services

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from ml_core.ingestion import inventory
-from ml_core.ingestion.catalogue import SHARDS, index_of, remove_leftovers, row_of
+from ml_core.ingestion.catalogue import index_of, remove_leftovers, row_of
 from ml_core.ingestion.inventory import take_inventory
 from ml_core.ingestion.record import take_in
+from ml_core.ingestion.tallies import SHARDS
 from ml_core.ports import Blob
 from tests.story import CONFIG, Story, blob_created
 
