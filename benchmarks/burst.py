@@ -52,11 +52,12 @@ data_assets:
 
 @dataclass(frozen=True)
 class Webhook:
-    """A function's address for Event Grid."""
+    """A function's address for Event Grid, and the process that answers there."""
 
     port: int
     function: str
     key: str
+    pid: int
 
     def request(self, event: dict[str, object]) -> bytes:
         body = json.dumps([event]).encode()
@@ -94,35 +95,41 @@ class Memory:
 
 @dataclass(frozen=True)
 class Sent:
-    """When each event was accepted, by perf_counter, in the order of the answers."""
+    """When each event was accepted, by perf_counter, in the order of the answers. `processor`: the host's seconds meanwhile."""
 
     started: float
     accepted: Sequence[float]
+    processor: float
 
     @property
     def rate(self) -> float:
         return len(self.accepted) / (self.accepted[-1] - self.started)
 
+    def __str__(self) -> str:
+        """The processor's share is the steadier measure where others use the machine too."""
+        return f"{self.rate:.0f}/s, {self.processor / len(self.accepted) * 1000:.2f} ms of the host's processor each"
+
 
 def run() -> list[Comparison]:
     with stack() as running, do_nothing(running.environment) as nothing:
         warm(running)
-        ours = Webhook(running.environment.ports.host, "register_uploaded_data", event_key(running.environment.state / "host"))
+        ours = our_webhook(running)
         burst = [ours.request(event) for event in upload(running, "burst", EVENTS)]
         idle = [nothing.request(event) for event in made_up(running.environment, FLOOR_EVENTS)]
-        send(nothing.port, idle[:300])
-        floor = [send(nothing.port, idle).rate]
-        with Memory(running.pid("host")) as memory:
-            sent = send(ours.port, burst)
+        send(nothing, idle[:300])
+        floor = [send(nothing, idle)]
+        with Memory(ours.pid) as memory:
+            sent = send(ours, burst)
             version_at = wait_for_version(running)
-        floor.append(send(nothing.port, idle).rate)
+        floor.append(send(nothing, idle))
     return [_rate(sent, floor), _memory(sent, memory, version_at), _version(sent, version_at)]
 
 
-def _rate(sent: Sent, floor: Sequence[float]) -> Comparison:
+def _rate(sent: Sent, floor: Sequence[Sent]) -> Comparison:
     name = f"{EVENTS} events, {CONNECTIONS} at a time: accepted per second"
-    ours, theirs = f"{sent.rate:.0f}/s", f"a function that does nothing: {' and '.join(f'{rate:.0f}' for rate in floor)}/s"
-    return Comparison(name, sent.rate / statistics.mean(floor), RATE_GOAL, "at least", "x", ours, theirs)
+    ratio = sent.rate / statistics.mean(one.rate for one in floor)
+    theirs = f"a function that does nothing: {floor[0]}; afterwards {floor[1]}"
+    return Comparison(name, ratio, RATE_GOAL, "at least", "x", str(sent), theirs)
 
 
 def _memory(sent: Sent, memory: Memory, version_at: float) -> Comparison:
@@ -161,9 +168,15 @@ def do_nothing(environment: StackEnvironment) -> Iterator[Webhook]:
     child = Child("nothing", command, log=environment.state / "logs/nothing.log", cwd=ROOT)
     try:
         child.wait_until(lambda: port_answers(port))
-        yield Webhook(port, "do_nothing", event_key(state))
+        yield Webhook(port, "do_nothing", event_key(state), child.pid)
     finally:
         child.stop()
+
+
+def our_webhook(running: Stack) -> Webhook:
+    environment = running.environment
+    key = event_key(environment.state / "host")
+    return Webhook(environment.ports.host, "register_uploaded_data", key, running.pid("host"))
 
 
 def event_key(state: Path) -> str:
@@ -172,9 +185,8 @@ def event_key(state: Path) -> str:
 
 def warm(running: Stack) -> None:
     """One file becomes a version: the host imports what it needs for that, and the catalogue exists."""
-    environment = running.environment
-    ours = Webhook(environment.ports.host, "register_uploaded_data", event_key(environment.state / "host"))
-    send(ours.port, [ours.request(event) for event in upload(running, "first", 1)])
+    ours = our_webhook(running)
+    send(ours, [ours.request(event) for event in upload(running, "first", 1)])
     until(lambda: running.observer.data_versions("flights"), "the first version")
 
 
@@ -220,15 +232,20 @@ def blob_created(environment: StackEnvironment, path: str, etag: str, number: in
     }
 
 
-def send(port: int, requests: Sequence[bytes]) -> Sent:
+def send(to: Webhook, requests: Sequence[bytes]) -> Sent:
     """Send them all over kept connections, each as soon as the answer before it is there."""
 
     async def all_of_them() -> Sent:
-        waiting, accepted, started = deque(requests), list[float](), time.perf_counter()
-        await asyncio.gather(*(one_connection(port, waiting, accepted) for _ in range(CONNECTIONS)))
-        return Sent(started, accepted)
+        waiting, accepted, started, processor = deque(requests), list[float](), time.perf_counter(), processor_seconds(to.pid)
+        await asyncio.gather(*(one_connection(to.port, waiting, accepted) for _ in range(CONNECTIONS)))
+        return Sent(started, accepted, processor_seconds(to.pid) - processor)
 
     return uvloop.run(all_of_them())
+
+
+def processor_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 async def one_connection(port: int, waiting: deque[bytes], accepted: list[float]) -> None:

@@ -29,7 +29,7 @@ _LINGER, _LONGEST_LINGER = 0.01, 0.05
 _LARGEST_BUNDLE = 500
 # Seconds that a wake is hidden in the queue under load. Looks cost what accepting needs too, so they become rarer as a burst
 # goes on; the limit is what a look may be late by.
-_HIDDEN_FIRST, _HIDDEN_LONGEST = 2.0, 16.0
+_HIDDEN_FIRST, _HIDDEN_LONGEST = 4.0, 16.0
 # Seconds after which a thread that computes lets another one run. A look computes in the same process, while an event needs the
 # interpreter some dozens of times, for microseconds each; with Python's own 5 ms it would wait that long every time.
 _SWITCH_INTERVAL = 0.0005

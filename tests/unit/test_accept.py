@@ -220,15 +220,15 @@ def test_a_hidden_wake_covers_all_that_is_recorded_before_it_shows() -> None:
     wakes = Wakes()
     wakes.at(100.0)
     # The first may have been worked off already, so another is needed; it is hidden, and covers those that follow.
-    assert wakes.at(100.1) == [("flights", 0.0), ("flights", 2.0)]
-    assert len(wakes.at(100.5)) == len(wakes.at(101.0)) == 2
+    assert wakes.at(100.1) == [("flights", 0.0), ("flights", 4.0)]
+    assert len(wakes.at(100.5)) == len(wakes.at(103.0)) == 2
 
 
 def test_while_a_burst_goes_on_looks_are_asked_for_ever_more_rarely_and_after_a_pause_at_once_again() -> None:
     wakes = Wakes()
     for tenth in range(600):
         wakes.at(100.0 + tenth / 10)
-    assert [hidden for _, hidden in wakes.at(160.0)][:6] == [0.0, 2.0, 4.0, 8.0, 16.0, 16.0]
+    assert [hidden for _, hidden in wakes.at(160.0)][:5] == [0.0, 4.0, 8.0, 16.0, 16.0]
     assert len(wakes.at(160.0)) <= 8
     assert wakes.at(200.0)[-1] == ("flights", 0.0)
 
