@@ -196,7 +196,7 @@ def _not_found(services: Services, text: str) -> str:
     return (
         f"Nothing is known of {text[:200]!r}.{perhaps} Ask about a blob's url or container/path, a job, a model or "
         f"model:version, a data asset or asset:version, an endpoint, an event's id or a correlation id "
-        f"(events that a window took in are searched in the newest {events.WINDOWS_SEARCHED} windows)."
+        f"(of events about files, the newest {events.WINDOWS_SEARCHED} windows and each file's last ten arrivals are searched)."
     )
 
 

@@ -44,8 +44,8 @@ def blob_told(services: Services, asset: str, path: str) -> Chapter:
         unseen = () if told.steps else (_never_seen(services, asset, path),)
         waiting = (f"nobody has looked at it yet: {answer_of(services, DATA_ASSETS, asset)}",) if told.steps else ()
         return Chapter(told.steps, unseen + waiting)
-    if row.source == "inventory" and not told.steps:
-        told += Chapter((_found(row),))
+    if not told.steps:
+        told += Chapter((_known(row),))
     if row.window:
         told += window_told(services, asset, row.window)
     return told + Chapter(ends=tuple(_standing(row)))
@@ -188,9 +188,14 @@ def _open(services: Services, asset: str, window: str) -> Iterator[str]:
     yield f"the window {window} is open since {clock(found.opened_at)}, with {count(found.files, 'file')}: {waits}{at_last}"
 
 
-def _found(row: Row) -> Step:
-    told = f"the inventory found {row.path} as the container had it{_etag(row.etag)}: no event had told of that"
-    return Step(row.received_at, "received", told)
+def _known(row: Row) -> Step:
+    """The last arrival of a file that no window has taken in: an empty one, or one of too many that an inventory has found."""
+    what = "deleted" if row.deleted_at else "created"
+    if row.source == "inventory":
+        told = f"the inventory found {row.path} as the container had it{_etag(row.etag)}: no event had told of that"
+    else:
+        told = f"{row.path} was {what}, the event {row.event_id} said{_etag(row.etag)}: no window took it in"
+    return Step(row.received_at, "received", told, see=row.event_id)
 
 
 def _standing(row: Row) -> Iterator[str]:

@@ -7,11 +7,12 @@ from itertools import islice
 
 from ml_core import inbox
 from ml_core.ingestion.arrivals import pending
+from ml_core.ingestion.catalogue import all_rows, index_of
 from ml_core.naming import fingerprint
 from ml_core.reconciling import JOBS, MODELS
 from ml_core.services import Services
 from ml_core.trail import rollouts, training
-from ml_core.trail.data import match_step, receipt_step, receipts_of, waiting_step, window_told
+from ml_core.trail.data import blob_told, match_step, receipt_step, receipts_of, waiting_step, window_told
 from ml_core.trail.values import Chapter, Step, moment
 
 # An event is looked for in the newest windows only: there is no index by event, for it would cost a write per event.
@@ -20,7 +21,8 @@ WINDOWS_SEARCHED = 200
 
 def event_told(services: Services, event_id: str) -> Chapter:
     """What became of the event of this id; an empty chapter when nothing is known of it."""
-    return _noted(services, event_id) + _arrived(services, event_id) + kept(services, event_id)
+    told = _noted(services, event_id) + _arrived(services, event_id)
+    return (told if told.steps else _in_a_row(services, event_id)) + kept(services, event_id)
 
 
 def kept(services: Services, text: str) -> Chapter:
@@ -91,6 +93,15 @@ def _arrived(services: Services, event_id: str) -> Chapter:
             window, steps = found
             told += Chapter((*steps, match_step(services, asset, steps[0]))) + window_told(services, asset, window)
     return told
+
+
+def _in_a_row(services: Services, event_id: str) -> Chapter:
+    """An event that no window of late has taken in, but a file's row names. The rows are read one by one: the last resort."""
+    for asset in services.config.data_assets:
+        for row in all_rows(services.ledger, index_of(services.ledger, asset)):
+            if row.tells_of(event_id):
+                return blob_told(services, asset, row.path)
+    return Chapter()
 
 
 def _waiting(services: Services, asset: str, event_id: str) -> Iterator[Step]:

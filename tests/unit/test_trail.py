@@ -425,7 +425,10 @@ def test_a_deleted_file_says_that_later_versions_do_not_hold_it(story: Story) ->
 def test_an_empty_file_says_that_it_is_never_part_of_a_version(story: Story) -> None:
     story.upload("incoming/empty.csv", size=0)
     story.rest()
-    assert "incoming/empty.csv is empty (0 bytes)" in ends(why(story.services, "flights/incoming/empty.csv"))
+    for question in ("flights/incoming/empty.csv", "creation-of-0x8D0000000000001"):
+        trail = why(story.services, question)
+        assert "the event creation-of-0x8D0000000000001 said (eTag 0x8D0000000000001): no window took it in" in told(trail)
+        assert "incoming/empty.csv is empty (0 bytes)" in ends(trail)
 
 
 def test_a_file_that_is_not_there_is_not_made_up(story: Story) -> None:
@@ -557,3 +560,11 @@ def test_a_decision_that_lost_the_race_is_not_told(story: Story) -> None:
     story.ledger.overwrite(begin.replace("-0.json", "-7.json"), lost)
     begun = [step.told for step in why(story.services, FIRST).steps if "began" in step.told]
     assert begun == [f"the rollout of {FIRST} began at {ENDPOINT}, in blue: {FIRST} was registered; blue is idle"]
+
+
+def test_an_event_that_came_when_all_was_over_is_found_by_its_id(story: Story) -> None:
+    story.upload("incoming/empty.csv", size=0)
+    story.rest()
+    receive_blob_event(story.services, blob_created(story.containers.content["flights", "incoming/empty.csv"], event_id="late"))
+    story.rest()
+    assert "late" in told(why(story.services, "late"))
