@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 from urllib.parse import unquote
 
-from ml_core import intake, operations
+from ml_core import inbox, intake, operations
 from ml_core.errors import TemporaryError
 from ml_core.ingestion import reconcile as data_assets
 from ml_core.ingestion import record
 from ml_core.ingestion.accept import CoalescedWakes
 from ml_core.ingestion.arrivals import put_bundle
+from ml_core.ingestion.replay import replay_window
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS
 from ml_core.rollout import reconcile as rollouts
 from ml_core.services import Services
@@ -139,6 +141,16 @@ class World(Story):
         self.reruns_asked[model] += 1
         self._run(ask)
 
+    def doubt(self, asset: str, back: timedelta) -> None:
+        """A person has what was told lately taken in once more."""
+        since, until = self.clock() - back, self.clock()
+        self._run(lambda: replay_window(self.services, asset, since, until))
+
+    def replay_inbox(self) -> None:
+        """A person tries everything again that waits for one."""
+        for item in list(inbox.items(self.ledger, "open")):
+            self._run(partial(operations.replay, self.services, item.id, "ada"))
+
     def _announce(self, type_: str, data: dict[str, object], told: Told) -> None:
         self.written += 1
         if told.sequencers:
@@ -219,7 +231,7 @@ class World(Story):
         """What a process remembers of the wakes it has sent is gone when it dies."""
         return CoalescedWakes(self.services, clock=lambda: self.clock().timestamp())
 
-    def _run(self, work: Callable[[], None]) -> bool:
+    def _run(self, work: Callable[[], object]) -> bool:
         """Whether an invocation came to its end. One that did not has left behind what it had written by then."""
         try:
             work()

@@ -21,9 +21,10 @@ from ml_core import inbox
 from ml_core.documents import to_document
 from ml_core.ingestion.catalogue import all_rows, index_of
 from ml_core.ingestion.decide import RULES as INGESTION
-from ml_core.naming import data_version
+from ml_core.naming import data_version, fingerprint
 from ml_core.reconciling import DATA_ASSETS, JOBS, MODELS, ROLLOUTS, Rules, replay
 from ml_core.rollout.decide import RULES as ROLLOUT
+from ml_core.training import reconcile as models
 from ml_core.training.decide import RULES as TRAINING
 from ml_core.training.values import DATA
 from tests.faults import Fault
@@ -96,6 +97,14 @@ class NothingIsLost(RuleBasedStateMachine):
     @rule(model=st.sampled_from(["delay", "fare"]))
     def a_person_wants_a_rerun(self, model: str) -> None:
         self.world.ask_for_rerun(model)
+
+    @rule(asset=st.sampled_from(["flights", "trips", "readings"]), hours=st.sampled_from([0, 1, 5]))
+    def a_person_doubts_that_all_was_taken_in(self, asset: str, hours: int) -> None:
+        self.world.doubt(asset, timedelta(hours=hours))
+
+    @rule()
+    def a_person_tries_again_what_is_in_the_inbox(self) -> None:
+        self.world.replay_inbox()
 
     def teardown(self) -> None:
         self.world.come_to_rest()
@@ -211,9 +220,36 @@ def files_of(world: World, name: str, version: str) -> list[list[Any]]:
 
 TestNothingIsLost = NothingIsLost.TestCase
 TestNothingIsLost.settings = settings(
-    max_examples=int(STORIES or 60),
+    max_examples=int(STORIES or 100),
     stateful_step_count=25,
     derandomize=STORIES is None,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+# ---- what the stories have found --------------------------------------------------------------------------------------
+
+
+def test_a_rerun_that_is_answered_while_it_is_still_being_asked_for_is_one() -> None:
+    world = World()
+    world.store(("trips", "x/a"), 10, Told([0.0]))
+    world.come_to_rest()
+    world.faults.others_work = lambda _: models.receive(world.services, '{"key": "fare"}')
+    world.faults.arm(Fault.OVERTAKEN, "ledger", 1)  # between the two documents of the request
+    world.ask_for_rerun("fare")
+    assert world.faults.struck == [f"ledger.claim(training-requests/fare/rerun-1.json): {Fault.OVERTAKEN.value}"]
+    world.come_to_rest()
+    assert len(world.workspace.submitted) == 2
+    every_cause_was_trained_once(world)
+
+
+def test_a_creation_that_is_told_after_the_deletion_and_belongs_to_no_window_can_be_asked_for_by_its_id() -> None:
+    world = World()
+    world.store(("flights", "in/a.csv"), 10, Told([40.0]))
+    world.remove(("flights", "in/a.csv"), Told([0.0]))
+    world.come_to_rest()
+    note = world.ledger.entries[f"events/{fingerprint('e1')}.json"].value
+    assert (note["type"], note["outcome"]) == ("BlobCreated", "ignored")
+    assert note["reason"].startswith("what was told of in/a.csv before is later than this")
+    every_change_has_its_trail(world)
