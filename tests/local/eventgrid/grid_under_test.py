@@ -75,7 +75,11 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def _handle(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                length = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(length)
+                if len(body) < length:  # the sender was killed in the middle of it: no request at all
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 request = Received(self.command, headers, json.loads(body) if body else None, time.monotonic())
                 with receiver._changed:
