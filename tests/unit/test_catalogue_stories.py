@@ -184,6 +184,24 @@ def test_a_marker_that_is_announced_before_its_files_waits_for_none_of_their_eve
     assert outcomes(windows(story)[0]) == [("monday/_SUCCESS", "marker"), ("monday/a.csv", "new"), ("monday/a.csv", "repeated")]
 
 
+def test_a_file_that_is_replaced_in_a_folder_that_is_not_complete_again_is_in_no_version_until_it_is() -> None:
+    story = story_of("window: {quiet_period: null, marker: _SUCCESS}")
+    for folder in ("monday", "tuesday"):
+        story.upload(f"incoming/{folder}/a.csv")
+        story.upload(f"incoming/{folder}/_SUCCESS", size=0)
+    story.rest()
+    assert newest(story)["closed_by"] == ["marker"]
+    assert len(newest(story)["windows"]) == 2
+    story.upload("incoming/monday/a.csv")
+    story.upload("incoming/tuesday/b.csv")
+    story.upload("incoming/tuesday/_SUCCESS", size=0)
+    story.until(lambda: len(story.workspace.data) == 2)
+    assert files(versions(story)[1]) == {"tuesday/a.csv", "tuesday/b.csv"}
+    story.upload("incoming/monday/_SUCCESS", size=0)
+    story.until(lambda: len(story.workspace.data) == 3)
+    assert files(versions(story)[2]) == {"monday/a.csv", "tuesday/a.csv", "tuesday/b.csv"}
+
+
 def test_a_window_in_which_everything_is_deleted_closes_without_a_version(story: Story) -> None:
     story.upload("incoming/a.csv")
     story.delete("incoming/a.csv")
