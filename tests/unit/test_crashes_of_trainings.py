@@ -169,5 +169,5 @@ class TrainingsThatDie(RuleBasedStateMachine):
 
 TestTrainingsThatDie = TrainingsThatDie.TestCase
 TestTrainingsThatDie.settings = settings(
-    max_examples=int(STORIES or 100), stateful_step_count=30, derandomize=STORIES is None, deadline=None
+    max_examples=int(STORIES or 300), stateful_step_count=30, derandomize=STORIES is None, deadline=None
 )
