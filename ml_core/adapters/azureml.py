@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, reason_in_log, word
 from ml_core.adapters.failures import told_as
 from ml_core.adapters.scoring import score_by
+from ml_core.errors import TemporaryError
 from ml_core.naming import is_model_version
 from ml_core.ports import DeploymentSpec, DeploymentState, EndpointState, JobState, ModelVersion, TrainingJob
 from ml_core.settings import Settings
@@ -29,6 +31,7 @@ _NO_SCHEMA = "http://["
 _STANDARD_OUTPUT = threading.Lock()
 # A pipeline's input cannot be empty: the SDK drops it then.
 _UNKNOWN = "unknown"
+_METADATA_URL, _CLOUD, _PUBLIC = "ARM_CLOUD_METADATA_URL", "AZUREML_CURRENT_CLOUD", "//management.azure.com"
 # Of a failed deployment's log. The server starts again after a failure and says much while it does: the reason is further up.
 _LOG_LINES = 300
 
@@ -44,7 +47,12 @@ class AzureMLWorkspace:
         from azure.ai.ml import MLClient
 
         where = self._settings
-        return MLClient(self._credential(), where.subscription_id, where.resource_group, where.workspace, show_progress=False)
+        client = MLClient(self._credential(), where.subscription_id, where.resource_group, where.workspace, show_progress=False)
+        # A cloud of another address is read from there. When that is silent, the SDK takes the public cloud, and for good.
+        if _METADATA_URL in os.environ and os.environ.get(_CLOUD) == "AzureCloud" and _PUBLIC not in where.resource_manager:
+            del os.environ[_CLOUD]
+            raise TemporaryError(f"{os.environ[_METADATA_URL]} does not say which cloud this is; it is tried again.")
+        return client
 
     # ---- data versions ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from ml_core.errors import Conflict, PermanentError, TemporaryError, TidegateError
 
+# azure-ai-ml reads a cloud that it does not know from an address, at every client, and says this when the address is silent.
+_UNKNOWN_CLOUD = "Unknown cloud environment"
+
 
 @contextmanager
 def told_as(what: str) -> Iterator[None]:
@@ -30,6 +33,10 @@ def _translated(what: str, error: Exception) -> TidegateError:
         behind = _behind(error)
         if behind is not None and isinstance(answer := _translated(what, behind), TemporaryError):
             return TemporaryError(f"{told}. It is tried again, since behind it is: {answer}")
+        if str(error).startswith(_UNKNOWN_CLOUD):
+            return TemporaryError(
+                f"{told}. What describes the cloud (ARM_CLOUD_METADATA_URL) does not answer; it is tried again."
+            )
         ours = type(error).__module__.startswith("azure.ai.ml")
         return PermanentError(f"{told}. Correct the input.") if ours else TemporaryError(f"{told}. It is tried again.")
     status = error.status_code
