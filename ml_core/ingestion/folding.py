@@ -23,10 +23,11 @@ from ml_core.services import Services
 if TYPE_CHECKING:
     from ml_core.config import DataAsset
 
-# In a burst every look would rewrite most shards. While a window is open anyway nobody waits for that, so folding takes a tenth
-# of the time at most. A marker, and the last of max files, are seen so much later.
-_REST = 10
-_SHORTEST_REST, _LONGEST_REST = timedelta(seconds=5), timedelta(minutes=1)
+# In a burst every look would rewrite most shards, and take the processor from the events. While a window is open anyway, folding
+# takes a tenth of the time at most: a marker, and the last of max files, are seen so much later. Where nothing but time closes a
+# window, it is folded before that in any case, and sooner only to keep what is pending small.
+_REST, _LONGEST_REST = 10, timedelta(minutes=1)
+_REST_WITH_EVENTS_THAT_CLOSE, _REST_WITHOUT = timedelta(seconds=5), timedelta(seconds=20)
 
 
 class Fold:
@@ -89,7 +90,7 @@ def fold_pending(services: Services, name: str) -> None:
     told = chain.from_iterable(((bundle, receipt) for receipt in bundle.receipts) for bundle in bundles)
     for bundle, receipt in sorted(told, key=lambda one: (one[1].received_at, one[1].sequencer, one[1].identity)):
         work.receipt(bundle, receipt)
-    edit.commit(fold_again_at=_rested(began_at, services.now()))
+    edit.commit(fold_again_at=_rested(work.asset, began_at, services.now()))
     work.notes.write(services.ledger, name, edit.windows.values())
     for receipt in work.astray:
         _note_astray(services, receipt)
@@ -97,8 +98,10 @@ def fold_pending(services: Services, name: str) -> None:
         services.ledger.delete(bundle.key)
 
 
-def _rested(began_at: datetime, ended_at: datetime) -> datetime:
-    return ended_at + max(_SHORTEST_REST, min(_LONGEST_REST, _REST * (ended_at - began_at)))
+def _rested(asset: DataAsset, began_at: datetime, ended_at: datetime) -> datetime:
+    urgent = asset.window.marker is not None or asset.window.max_files is not None
+    shortest = _REST_WITH_EVENTS_THAT_CLOSE if urgent else _REST_WITHOUT
+    return ended_at + max(shortest, min(_LONGEST_REST, _REST * (ended_at - began_at)))
 
 
 def _note_astray(services: Services, receipt: Receipt) -> None:

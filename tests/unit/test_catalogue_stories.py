@@ -305,6 +305,25 @@ def test_an_open_window_is_looked_at_without_listing_the_container(story: Story)
     assert len(listings) == 1  # before it closes; what was told is what is there, so nothing is looked at twice
 
 
+def test_while_a_window_is_open_what_is_told_waits_to_be_folded_in_together(story: Story) -> None:
+    story.upload("incoming/first.csv")
+    story.until(lambda: bool(open_windows(story.ledger, "flights")))
+    before = story.ledger.entries["catalogue/flights.json"].etag
+    for number in range(10):
+        story.upload(f"incoming/{number}.csv")
+        story.clock.advance(timedelta(seconds=1))
+        again = reconcile(story.services, "flights")
+        assert again is not None
+        assert again <= timedelta(seconds=20)
+    assert story.ledger.entries["catalogue/flights.json"].etag == before
+    assert len(list(story.ledger.keys("arrivals/flights/"))) == 10
+    story.rest()
+    assert [len(manifest["blobs"]) for manifest in versions(story)] == [11]
+    # Quiet counts from the last file, though it was folded in later than it was told.
+    (window,) = windows(story)
+    assert window["closed"]["due_at"] == "2026-03-01T12:00:39+00:00"
+
+
 def _counted(story: Story) -> list[str]:
     listings: list[str] = []
     blobs = story.containers.blobs
