@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 import psutil
 import yaml
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
 from local.eventgrid.client import EventGridClient, Metrics
@@ -77,9 +79,12 @@ class World:
         return self._stack.observer.models()
 
     def ledger(self, prefix: str) -> dict[str, Any]:
-        container = self._container(LEDGER_CONTAINER)
-        names = list(container.list_blob_names(name_starts_with=prefix))
-        return {name: json.loads(container.download_blob(name).readall()) for name in names}
+        """The documents whose names start so."""
+        container, found = self._container(LEDGER_CONTAINER), {}
+        for name in container.list_blob_names(name_starts_with=prefix):
+            with contextlib.suppress(ResourceNotFoundError):  # the app has removed it since it was listed
+                found[name] = json.loads(container.download_blob(name).readall())
+        return found
 
     def pointed_at(self, asset: Asset) -> str:
         """The version that training reads, or ''."""
