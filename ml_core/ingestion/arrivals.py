@@ -83,7 +83,18 @@ def _written(receipt: Receipt) -> dict[str, Any]:
 
 
 def _bundle(key: str, document: dict[str, Any]) -> Bundle:
+    if "receipts" not in document:
+        return Bundle(key, "event", (_single(document),))
     return Bundle(key, cast(Source, document["source"]), tuple(_receipt(written) for written in document["receipts"]))
+
+
+def _single(document: dict[str, Any]) -> Receipt:
+    """The receipt of a note that holds one event, as the app wrote them before there were bundles: ledgers outlive versions."""
+    event = document["event"]
+    what = "created" if document["what"] == "BlobCreated" else "deleted"
+    told = {name: event[name] for name in ("event_id", "path", "url", "sequencer", "occurred_at")}
+    content = {"etag": event.get("etag", ""), "size": event.get("size", 0)}
+    return _receipt({**told, **content, "what": what, "received_at": document["received_at"]})
 
 
 def _receipt(written: dict[str, Any]) -> Receipt:

@@ -381,6 +381,25 @@ def test_a_replay_finds_what_the_catalogue_has_lost(story: Story) -> None:
     assert newest(story)["version"] == versions(story)[-1]["version"]
 
 
+def test_what_an_older_version_of_the_app_has_left_in_the_ledger_is_taken_over(story: Story) -> None:
+    blob = story.containers.upload("flights", "incoming/a.csv")
+    told = {"event_id": "e1", "url": blob.url, "container": "flights", "path": blob.path, "sequencer": "01"}
+    event = {**told, "etag": blob.etag, "size": blob.size, "occurred_at": "2026-02-01T12:00:00Z"}
+    note = {"what": "BlobCreated", "event": event, "received_at": "2026-02-01T12:00:00+00:00", "refused": None}
+    story.ledger.claim("arrivals/flights/0badcafe.json", note)
+    gone = {**told, "event_id": "e2", "path": "incoming/b.csv", "occurred_at": "2026-02-01T12:00:00Z"}
+    story.ledger.claim("arrivals/flights/1badcafe.json", {**note, "what": "BlobDeleted", "event": gone})
+    old_state = {"registered": "v1", "pending": "", "changed_at": None, "refused": None}
+    story.ledger.claim(
+        "data-assets/flights.json", {"state": old_state, "answer": {"kind": "rest", "reason": ""}, "at": "", "decision": None}
+    )
+    story.ledger.claim("data-versions/flights.json", {"version": "v1", "left_out": [], "registered_at": ""})
+    story.sweep()
+    story.rest()
+    assert newest(story)["version"] == versions(story)[0]["version"]
+    assert settled(story)
+
+
 def test_a_part_of_the_catalogue_that_somebody_has_deleted_is_made_anew(story: Story) -> None:
     for number in range(5):
         story.upload(f"incoming/{number}.csv")
