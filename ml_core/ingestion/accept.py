@@ -24,7 +24,7 @@ from ml_core.reconciling import DATA_ASSETS, wake
 from ml_core.services import Services
 
 # Seconds that a bundle waits for the next event, and for all of them, under load.
-_LINGER, _LONGEST_LINGER = 0.01, 0.05
+_LINGER, _LONGEST_LINGER = 0.05, 0.25
 # A bundle stays a document that is read in one piece.
 _LARGEST_BUNDLE = 500
 # Seconds that a wake is hidden in the queue under load. Looks cost what accepting needs too, so they become rarer as a burst
