@@ -2,8 +2,8 @@
 
 The blobs are real and lie in Azurite before their events are sent, as Event Grid sends them by default: one event in a request,
 many requests at a time. Measured are the events accepted in a second (each is durable before it is answered), the time until
-the one version of all of them exists, and whether the host's memory grows with the burst. The stack's parts, the client that
-sends, and the looks at the data asset that happen meanwhile share the machine with the host.
+the one version of all of them exists, and whether the host's memory grows with the burst: against one of a tenth, which also
+warms the host. The stack's parts, the client that sends, and the looks that happen meanwhile share the machine with the host.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from local.layout import Ports, StackEnvironment
 from local.processes import Child, free_port, port_answers
 from local.stack import Stack
 
-EVENTS, CONNECTIONS = 10_000, 16
+EVENTS, CONNECTIONS = 10_000, 64
 FLOOR_EVENTS = 3_000
 QUIET_SECONDS = 10
 RATE_GOAL, MEMORY_GOAL, VERSION_GOAL = 0.5, 1.3, 10.0
@@ -74,8 +74,8 @@ class Memory:
     def __init__(self, pid: int) -> None:
         self._process, self._ended = psutil.Process(pid), threading.Event()
         self._sampling = threading.Thread(target=self._sample)
-        self.samples = list[tuple[float, float]]()
-        """(time by perf_counter, MiB)"""
+        self.peak = 0.0
+        """MiB"""
 
     def __enter__(self) -> Memory:
         self._sampling.start()
@@ -85,12 +85,9 @@ class Memory:
         self._ended.set()
         self._sampling.join()
 
-    def peak(self, since: float, before: float) -> float:
-        return max(size for at, size in self.samples if since <= at <= before)
-
     def _sample(self) -> None:
         while not self._ended.wait(0.1):
-            self.samples.append((time.perf_counter(), self._process.memory_info().rss / _MEBIBYTE))
+            self.peak = max(self.peak, self._process.memory_info().rss / _MEBIBYTE)
 
 
 @dataclass(frozen=True)
@@ -112,17 +109,34 @@ class Sent:
 
 def run() -> list[Comparison]:
     with stack() as running, do_nothing(running.environment) as nothing:
-        warm(running)
-        ours = our_webhook(running)
-        burst = [ours.request(event) for event in upload(running, "burst", EVENTS)]
+        tenth = burst(running, "tenth", EVENTS // 10)
         idle = [nothing.request(event) for event in made_up(running.environment, FLOOR_EVENTS)]
         send(nothing, idle[:300])
         floor = [send(nothing, idle)]
-        with Memory(ours.pid) as memory:
-            sent = send(ours, burst)
-            version_at = wait_for_version(running)
+        whole = burst(running, "burst", EVENTS)
         floor.append(send(nothing, idle))
-    return [_rate(sent, floor), _memory(sent, memory, version_at), _version(sent, version_at)]
+    return [_rate(whole.sent, floor), _memory(whole, tenth), _version(whole.sent, whole.version_at)]
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What a burst has taken until the version of its files existed. `peak`: the host's memory in MiB at its highest."""
+
+    sent: Sent
+    version_at: float
+    peak: float
+
+
+def burst(running: Stack, name: str, count: int) -> Burst:
+    """Upload files, send their events, wait for their version. The first one also loads what the host needs for that."""
+    ours = our_webhook(running)
+    known = len(running.observer.data_versions("flights"))
+    requests = [ours.request(event) for event in upload(running, name, count)]
+    with Memory(ours.pid) as memory:
+        sent = send(ours, requests)
+        until(lambda: len(running.observer.data_versions("flights")) > known, f"the version of {count} files")
+        version_at = time.perf_counter()
+    return Burst(sent, version_at, memory.peak)
 
 
 def _rate(sent: Sent, floor: Sequence[Sent]) -> Comparison:
@@ -132,12 +146,10 @@ def _rate(sent: Sent, floor: Sequence[Sent]) -> Comparison:
     return Comparison(name, ratio, RATE_GOAL, "at least", "x", str(sent), theirs)
 
 
-def _memory(sent: Sent, memory: Memory, version_at: float) -> Comparison:
-    """From the first tenth on: until then, what a burst needs at all is loaded and filled."""
-    tenth = sent.accepted[EVENTS // 10]
-    before, after = memory.peak(sent.started, tenth), memory.peak(tenth, version_at)
-    name = "memory of the host: peak until the version exists, over that of the burst's first tenth"
-    return Comparison(name, after / before, MEMORY_GOAL, "at most", "x", f"{after:.0f} MiB", f"the first tenth: {before:.0f} MiB")
+def _memory(whole: Burst, tenth: Burst) -> Comparison:
+    name = "memory of the host until the version exists: its peak, over that of a burst of a tenth"
+    ours, theirs = f"{whole.peak:.0f} MiB", f"{EVENTS // 10} events: {tenth.peak:.0f} MiB"
+    return Comparison(name, whole.peak / tenth.peak, MEMORY_GOAL, "at most", "x", ours, theirs)
 
 
 def _version(sent: Sent, version_at: float) -> Comparison:
@@ -181,13 +193,6 @@ def our_webhook(running: Stack) -> Webhook:
 
 def event_key(state: Path) -> str:
     return Keys.ensure(state).eventgrid_extension
-
-
-def warm(running: Stack) -> None:
-    """One file becomes a version: the host imports what it needs for that, and the catalogue exists."""
-    ours = our_webhook(running)
-    send(ours, [ours.request(event) for event in upload(running, "first", 1)])
-    until(lambda: running.observer.data_versions("flights"), "the first version")
 
 
 def upload(running: Stack, name: str, count: int) -> list[dict[str, object]]:
@@ -256,9 +261,3 @@ async def one_connection(port: int, waiting: deque[bytes], accepted: list[float]
             raise RuntimeError(f"The webhook answered {answer.status}: {answer.content().decode()[:500]}")
         accepted.append(time.perf_counter())
     connection.close()
-
-
-def wait_for_version(running: Stack) -> float:
-    """The time, by perf_counter, at which the version of all files exists."""
-    until(lambda: len(running.observer.data_versions("flights")) > 1, "the version of the burst")
-    return time.perf_counter()

@@ -57,9 +57,10 @@ class Queues:
         return listener
 
     def wake(self) -> None:
-        """Look at once: something happened that may have put messages."""
+        """Look soon: something happened that may have put messages. No function puts any into a poison queue."""
         for listener in self._listeners:
-            listener.wake()
+            if not listener.poison:
+                listener.wake()
 
     async def send(self, binding: Mapping[str, Any], datum: Datum) -> None:
         """Deliver a queue output: one message, or one per element of a list; the queue is made when it is missing."""
@@ -86,8 +87,9 @@ class QueueListener:
         self._running: set[asyncio.Task[None]] = set()
         self._something = asyncio.Event()
         self._stopping = False
+        self.poison = name.endswith(POISON_SUFFIX)
         host_json = queues.options.max_polling_interval.total_seconds()
-        self._longest = min(host_json, queues.polling.longest)
+        self._longest = host_json if self.poison else min(host_json, queues.polling.longest)
 
     def wake(self) -> None:
         self._something.set()
@@ -97,8 +99,11 @@ class QueueListener:
         await self._queues.run(lambda: ensure_queue(self._client))
 
     async def run(self) -> None:
-        """Poll until `stop()`, then settle what runs; a storage error is logged and tried again, slower and slower."""
-        pause = self._queues.polling.shortest
+        """Poll until `stop()`, then settle what runs; a storage error is logged and tried again, slower and slower.
+
+        Who is woken in vain waits longer before the next look: every invocation may wake, and a burst has thousands of them.
+        """
+        pause, in_vain, woken = self._queues.polling.shortest, 0, False
         while not self._stopping:
             self._something.clear()
             try:
@@ -106,11 +111,14 @@ class QueueListener:
             except AzureError as error:
                 _log.error("queue %s cannot be read: %s: %s", self._client.queue_name, type(error).__name__, error)
                 taken = 0
+            in_vain = in_vain + 1 if woken and not taken else 0
             pause = self._queues.polling.shortest if taken else min(pause * 2, self._longest)
             if taken and self._room():
                 continue
-            if await self._woken(pause):
+            if woken := await self._woken(pause):
                 pause = self._queues.polling.shortest
+                if in_vain:
+                    await asyncio.sleep(min(pause * 2 ** min(in_vain, 10), self._longest))
         if self._running:
             await asyncio.wait(self._running)
 
