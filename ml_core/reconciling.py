@@ -96,6 +96,14 @@ class Rules(Generic[S, O, A]):
     """The state without what `refuse` has put into it, so that the refused action is tried at the next look. The same state: no
     refusal stands."""
 
+    in_todays_shape: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _unchanged
+    """The document of a state in the shape of `state`, should an earlier version of the app have written it."""
+
+    def read(self, document: Mapping[str, Any]) -> S:
+        """The state that a document holds."""
+        found: S = from_document(self.state, self.in_todays_shape(document))
+        return found
+
 
 def tick(
     rules: Rules[S, O, A], key: str, services: Services, observe: Callable[[S], O], act: Callable[[A], None]
@@ -103,7 +111,7 @@ def tick(
     """Do one step for `key`; return when to look again (None: when an event or the sweep says so)."""
     path = f"{rules.kind}/{key}.json"
     entry = services.ledger.get(path)
-    state: S = from_document(rules.state, entry.value["state"]) if entry else rules.state()
+    state = rules.read(entry.value["state"]) if entry else rules.state()
     now = services.now()
     try:
         observation = observe(state)
@@ -143,7 +151,7 @@ def forgive(rules: Rules[S, O, A], key: str, services: Services, reason: str) ->
     entry = services.ledger.get(path)
     if entry is None:
         return
-    state: S = from_document(rules.state, entry.value["state"])
+    state = rules.read(entry.value["state"])
     forgiven = rules.forgive(state)
     if forgiven != state:
         _commit(services.ledger, path, entry, _Tick(forgiven, {"kind": _FORGIVEN, "reason": reason}, services.now()))
@@ -157,7 +165,7 @@ def close_what_is_over(rules: Rules[S, O, A], key: str, services: Services) -> N
     if kept is None or services.now() - datetime.fromisoformat(kept.value["last_at"]) < _A_LOOK_IS_OVER_AFTER:
         return
     entry = services.ledger.get(f"{rules.kind}/{key}.json")
-    if entry is not None and not _failing(rules, entry, from_document(rules.state, entry.value["state"])):
+    if entry is not None and not _failing(rules, entry, rules.read(entry.value["state"])):
         inbox.succeeded(services, "work", _permanent(rules.kind, key), f"a later look at {rules.kind}/{key} succeeded")
 
 
@@ -172,7 +180,7 @@ def decisions_taken(ledger: Ledger, kind: str, key: str) -> Iterator[Entry]:
 
 def replay(rules: Rules[S, O, A], decision: Mapping[str, Any]) -> A:
     """Decide again from a kept decision's own state, observation and time."""
-    state = from_document(rules.state, decision["state"])
+    state = rules.read(decision["state"])
     observation = from_document(rules.observation, decision["observation"])
     return rules.decide(state, observation, datetime.fromisoformat(decision["now"]))
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from ml_core.naming import training_job
 from ml_core.reconciling import MODELS, Rest, Rules
+from ml_core.training.earlier import in_todays_shape
 from ml_core.training.values import (
     DATA,
     Action,
@@ -165,4 +166,15 @@ def _told(causes: tuple[Cause, ...]) -> str:
 # The state comes first. It fixes which causes the job answers, and the job's name with them: a tick that dies between the two
 # leaves a run that the next look submits under the same name, however many causes have come meanwhile. What else may be
 # missing in the world is seen there: requests that are not noted as answered, a rollout that was not asked for.
-RULES = Rules(MODELS, State, Observation, Action, decide, evolve, refuse, commit_first=True, forgive=forgive)
+RULES = Rules(
+    MODELS,
+    State,
+    Observation,
+    Action,
+    decide,
+    evolve,
+    refuse,
+    commit_first=True,
+    forgive=forgive,
+    in_todays_shape=in_todays_shape,
+)
