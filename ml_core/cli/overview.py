@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ml_core import inbox, operations
+from ml_core import operations
 from ml_core.looks import last_look
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS
 from ml_core.services import Services
@@ -50,12 +50,11 @@ def overview(services: Services) -> Overview:
     keys = tuple(
         _key(services, kind, name, document) for kind in (DATA_ASSETS, MODELS, ROLLOUTS) for name, document in found[kind].items()
     )
-    open_items = sum(1 for _ in inbox.items(services.ledger, "open"))
     attention = [told for key in keys for told in _troubles(services, key)]
-    if open_items:
-        waits = "item of the inbox waits" if open_items == 1 else "items of the inbox wait"
-        attention.append(f"{open_items} {waits} for a person: inbox list")
-    return Overview(keys, tuple(attention), open_items)
+    if waiting := found["inbox"]:
+        waits = "item of the inbox waits" if waiting == 1 else "items of the inbox wait"
+        attention.append(f"{waiting} {waits} for a person: inbox list")
+    return Overview(keys, tuple(attention), found["inbox"])
 
 
 def _key(services: Services, kind: str, name: str, document: dict[str, Any] | None) -> Key:

@@ -6,7 +6,7 @@ for a listing tells whole seconds. What is in doubt is left as it is, and an inv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -110,11 +110,7 @@ def gone(row: Row, now: datetime) -> Row:
 
 def outcome_of(row: Row) -> Outcome:
     """What the arrival that made the row what it is was."""
-    if not row.there:
-        return "deleted"
-    if row.marker or row.size == 0:
-        return "marker" if row.marker else "empty"
-    return "replaced" if row.before and row.before[-1].etag else "new"
+    return _outcome(row.before, there=row.there, marker=row.marker, size=row.size)
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -211,14 +207,16 @@ def _worked_off(row: Row, receipt: Receipt, marker: bool) -> Folded | None:
     chain = [*row.before, _as_earlier(row)]
     for number, one in enumerate(chain):
         if (one.event_id, one.received_at, one.etag) == (receipt.event_id, receipt.received_at, receipt.etag):
-            return Folded(row, _first_outcome(receipt, chain[:number], marker), noted_in=one.window)
+            outcome = _outcome(chain[:number], there=receipt.what == "created", marker=marker, size=receipt.size)
+            return Folded(row, outcome, noted_in=one.window)
     return None
 
 
-def _first_outcome(receipt: Receipt, before: list[Earlier], marker: bool) -> Outcome:
-    if receipt.what == "deleted":
+def _outcome(before: Sequence[Earlier], *, there: bool, marker: bool, size: int) -> Outcome:
+    """What an arrival was taken for that made a blob what it is; `before` are the ones that it followed."""
+    if not there:
         return "deleted"
-    if marker or receipt.size == 0:
+    if marker or size == 0:
         return "marker" if marker else "empty"
     return "replaced" if before and before[-1].etag else "new"
 

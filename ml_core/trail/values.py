@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -59,9 +59,6 @@ class Trail:
     correlation_ids: tuple[str, ...]
     steps: tuple[Step, ...]
     ends: tuple[str, ...]
-
-
-Teller = Callable[[], Chapter]
 
 
 def trail(kind: str, about: str, chapter: Chapter) -> Trail:
