@@ -82,7 +82,7 @@ def _steps(value: object) -> tuple[int, ...]:
 
 def _ncrontab(value: object) -> str:
     fields = value.split() if isinstance(value, str) else []
-    from croniter import croniter
+    from croniter import CroniterBadDateError, croniter
 
     six = " ".join(fields if len(fields) == 6 else ["0", *fields])
     if (
@@ -91,6 +91,11 @@ def _ncrontab(value: object) -> str:
         or not croniter.is_valid(six, second_at_beginning=True)
     ):
         raise ValueError('five or six cron fields such as "0 0 2 * * *" (second minute hour day month weekday), in UTC')
+    try:
+        croniter(six, second_at_beginning=True, day_or=False).get_next()
+    except CroniterBadDateError as error:
+        # Whoever asks for its last time would be told the same, each minute.
+        raise ValueError("cron fields that name a day which some year has: February has no 30th, April no 31st") from error
     return six
 
 

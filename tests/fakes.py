@@ -212,6 +212,8 @@ class FakeWorkspace:
         return self.endpoints.get(name)
 
     def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
+        if self.endpoint(name) is not None:
+            return
         self.tags[name] = dict(tags)
         self._change(name, EndpointState(name, "Creating"), EndpointState(name, "Succeeded"))
 
@@ -219,6 +221,8 @@ class FakeWorkspace:
         endpoint = self._existing(spec.endpoint)
         if self.model(spec.model, spec.version) is None:
             raise PermanentError(f"Could not create the deployment {spec.slot}: its model does not exist (status 404).")
+        if spec.slot in endpoint.deployments:
+            return
         self.specs[spec.endpoint, spec.slot] = spec
         creating = DeploymentState(spec.slot, f"{spec.model}:{spec.version}", "Creating")
         ended = "Failed" if self.deployment_error else "Succeeded"

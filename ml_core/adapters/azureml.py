@@ -175,6 +175,9 @@ class AzureMLWorkspace:
         from azure.ai.ml.entities import ManagedOnlineEndpoint
 
         with told_as(f"create the endpoint {name}"):
+            # A whole endpoint is put: one that is there already would be left without traffic. Who asks may come minutes late.
+            if self._found(lambda: self._client.online_endpoints.get(name)) is not None:
+                return
             self._client.online_endpoints.begin_create_or_update(
                 ManagedOnlineEndpoint(name=name, auth_mode="key", tags=dict(tags))
             )
@@ -184,6 +187,9 @@ class AzureMLWorkspace:
 
         components = self._root / "components"
         with told_as(f"create the deployment {spec.slot} of {spec.model}:{spec.version} at {spec.endpoint}"):
+            # A slot that is taken may serve by now: who asks may come minutes late.
+            if self._found(lambda: self._client.online_deployments.get(spec.slot, spec.endpoint)) is not None:
+                return
             deployment = ManagedOnlineDeployment(
                 name=spec.slot,
                 endpoint_name=spec.endpoint,

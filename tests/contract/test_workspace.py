@@ -151,6 +151,15 @@ def test_an_endpoint_with_two_deployments_shifts_its_traffic_and_lets_the_old_on
     # What is not told anew stays.
     assert place.endpoint_tags(endpoint).items() >= {"tidegate.model": model, "tidegate.correlation_id": "two"}.items()
 
+    # A process that stood still comes late with what it was about to make. What is there, and serves, stays as it is.
+    place.port.create_endpoint(endpoint, {"tidegate.model": "late"})
+    place.port.create_deployment(spec(endpoint, "green", model, "1"))
+    place.until(settled(place, endpoint))
+    found = endpoint_of(place, endpoint)
+    assert ({slot: weight for slot, weight in found.traffic.items() if weight}) == {"green": 100}
+    assert found.deployments["green"].model == f"{model}:2"
+    assert place.endpoint_tags(endpoint)["tidegate.model"] == model
+
     with pytest.raises(PermanentError):
         place.port.delete_deployment(endpoint, "green")
     place.port.delete_deployment(endpoint, "blue")

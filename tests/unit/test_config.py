@@ -137,6 +137,12 @@ MISTAKES = [
         'such as "0 0 2 * * *" (second minute hour day month weekday), in UTC.',
     ),
     (
+        '"0 0 3 * * *"',
+        '"0 0 3 30 2 *"',
+        "t.yaml:21: models.delay.schedules.retrain: found '0 0 3 30 2 *', "
+        "expected cron fields that name a day which some year has: February has no 30th, April no 31st.",
+    ),
+    (
         "  customers:\n",
         "  flights:\n",
         "t.yaml:7: data_assets.flights is given twice; it stands on line 2 already.",
