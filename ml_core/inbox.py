@@ -2,6 +2,11 @@
 
 An item is `inbox/<id>.json` in the ledger. Its id is made of what failed, so the same failure is one item, however often it is
 met. Items are never removed: who closed one, when and why stays in its history, and failing again opens it again.
+
+The open ones have a marker each, `inbox-open/<id>-<n>.json`, so that asking for them need not read all that ever failed. `n`
+counts how often the item was opened, and is in the item too. A marker is written before its item and deleted once that is closed;
+it belongs to one opening, so whoever closes that one late takes nothing from the next. One whose writer died in between tells of
+an item that is closed, or that will be written when what failed comes again.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ _ID = re.compile(f"[0-9a-f]{{1,{_ID_LENGTH}}}")
 _LONGEST_ERROR = 2000
 # Work that fails and recovers for months must not grow its document without end.
 _LONGEST_HISTORY = 50
+_MARKERS = "inbox-open/"
 # Two writers of one item are rare, three rarer still.
 _TRIES = 5
 
@@ -75,6 +81,8 @@ class Item:
     """`succeeded`: the work was done later without anybody's help."""
 
     history: tuple[Happened, ...]
+    opened: int = 1
+    """How often it was opened: the first time, and whenever it failed again after it was closed."""
 
 
 def put(
@@ -107,14 +115,17 @@ def put(
         item = replace(item, source=source, payload=payload, permanent=permanent, attempts=item.attempts + attempts, last_at=now)
         if item.status != "open" or item.error != told:
             item = _with(item, Happened(now, OURSELVES, "failed again", told))
-        return replace(item, error=told, status="open")
+        return replace(item, error=told, status="open", opened=item.opened + (item.status != "open"))
 
     _change(services.ledger, number, lambda found: again(found) if found else first)
     return number
 
 
 def items(ledger: Ledger, status: Status | None = None) -> Iterator[Item]:
-    """The items (of one status), by id."""
+    """The items (of one status), by id. Only the open ones are found without reading all that ever failed."""
+    if status == "open":
+        yield from _open_ones(ledger)
+        return
     for entry in ledger.list("inbox/"):
         item = _item(entry.value)
         if status is None or item.status == status:
@@ -179,17 +190,40 @@ def _change(ledger: Ledger, number: str, change: Callable[[Item | None], Item]) 
     """Write the changed item under the condition that nobody else wrote meanwhile; otherwise change what they wrote."""
     for _ in range(_TRIES):
         entry: Entry | None = ledger.get(_path(number))
-        item = change(_item(entry.value) if entry else None)
+        before = _item(entry.value) if entry else None
+        item = change(before)
+        if item == before:
+            return item
+        if item.status == "open" and (before is None or before.status != "open"):
+            ledger.claim(_marker(item), {})
         document = asdict(item)
         document["history"] = list(document["history"])
-        if entry is not None and entry.value == document:
-            return item
         try:
             ledger.put(_path(number), document, etag=entry.etag if entry else None)
         except Conflict:
             continue
+        if item.status != "open":
+            ledger.delete(_marker(item))
         return item
     raise Conflict(f"The item {number} of the inbox was changed by others {_TRIES} times in a row; it is tried again.")
+
+
+def _open_ones(ledger: Ledger) -> Iterator[Item]:
+    """By their markers. Those of closings that died are deleted here; one without its item may be about to get it."""
+    for key in list(ledger.keys(_MARKERS)):
+        number, _, opened = key.removeprefix(_MARKERS).removesuffix(".json").partition("-")
+        entry = ledger.get(_path(number))
+        item = _item(entry.value) if entry else None
+        if item is None or item.opened < int(opened):
+            continue
+        if item.status == "open" and item.opened == int(opened):
+            yield item
+        else:
+            ledger.delete(key)
+
+
+def _marker(item: Item) -> str:
+    return f"{_MARKERS}{item.id}-{item.opened}.json"
 
 
 def _with(item: Item, happened: Happened) -> Item:

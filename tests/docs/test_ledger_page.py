@@ -28,5 +28,6 @@ def test_the_page_tells_of_every_folder_of_the_ledger() -> None:
     record.receive(story.services, blob_created(forged).replace("/account.blob", "/another.blob"))
     (item,) = inbox.items(story.ledger)
     inbox.discard(story.services, item.id, "anna", "a test of the platform team")
+    record.receive(story.services, "an event that nobody can read, and that waits")
     record.receive(story.services, run_status_changed("train-somebody-elses", "Completed"))
     assert {key.split("/")[0] for key in story.ledger.entries} == told()

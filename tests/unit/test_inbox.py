@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,8 +18,10 @@ from ml_core import audit, dead_letters, inbox, operations
 from ml_core.errors import ConfigError, Conflict, PermanentError, TemporaryError
 from ml_core.inbox import Item
 from ml_core.ingestion import record
+from ml_core.ports import Entry
 from ml_core.training.request import unanswered
 from tests.fakes import FakeLedger, Flaky
+from tests.faults import Died, Fault, Faults
 from tests.story import (
     CONFIG,
     ENDPOINT,
@@ -144,6 +147,64 @@ class Crowded(FakeLedger):
             attempts = found.value["attempts"] + 1 if found else 1
             self.overwrite(key, {**value, "attempts": attempts})
         return super().put(key, value, etag=etag)
+
+
+def test_asking_for_what_is_open_reads_nothing_of_what_is_closed(story: Story) -> None:
+    for number in range(30):
+        inbox.discard(story.services, put(story, identity=f"closed {number}"), "anna", "not needed")
+    waiting = put(story)
+    read: list[str] = []
+
+    class Counting(FakeLedger):
+        def get(self, key: str) -> Entry | None:
+            read.append(key)
+            return super().get(key)
+
+        def list(self, prefix: str) -> Iterator[Entry]:
+            raise AssertionError(f"all of {prefix} was read")
+
+    ledger = Counting()
+    ledger.entries = story.ledger.entries
+    assert [item.id for item in inbox.items(ledger, "open")] == [waiting]
+    assert read == [f"inbox/{waiting}.json"]
+    assert len(list(inbox.items(story.ledger))) == 31
+
+
+def test_who_closes_an_item_late_does_not_hide_that_it_has_failed_again(story: Story) -> None:
+    """The closing stands still before its last write, while what failed fails once more."""
+    number = put(story)
+
+    class Stalled(FakeLedger):
+        def delete(self, key: str) -> None:
+            put(story, error="it is broken again")
+            super().delete(key)
+
+    stalled = Stalled()
+    stalled.entries = story.ledger.entries
+    inbox.discard(replace(story.services, ledger=stalled), number, "anna", "not needed")
+    (item,) = inbox.items(story.ledger, "open")
+    assert (item.id, item.error, item.opened) == (number, "it is broken again", 2)
+
+
+@pytest.mark.parametrize("write", range(5))
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER])
+def test_wherever_opening_and_closing_die_what_is_open_is_found(story: Story, write: int, fault: Fault) -> None:
+    faults = Faults(lambda _: None)
+    services = faults.beneath(story.services)
+    faults.arm(fault, "ledger", write)
+    with suppress(Died):
+        for error in ("it is broken", "and again", "and again and again"):
+            inbox.put(services, kind="work", identity="one", source="a test", payload="{}", error=error, permanent=True)
+            inbox.succeeded(services, "work", "one", "it was done after all")
+    number = inbox.item_id("work", "one")
+    kept = story.ledger.get(f"inbox/{number}.json")
+    still_open = kept is not None and kept.value["status"] == "open"
+    assert [item.id for item in inbox.items(story.ledger, "open")] == [number] * still_open
+    put(story, kind="work", error="once more")
+    assert [item.id for item in inbox.items(story.ledger, "open")] == [number]
+    inbox.succeeded(story.services, "work", "one", "at last")
+    assert not list(inbox.items(story.ledger, "open"))
+    assert not list(story.ledger.keys("inbox-open/")), "and nothing is left behind"
 
 
 def test_two_who_write_an_item_at_the_same_time_both_count(story: Story) -> None:
