@@ -6,7 +6,9 @@ Faked: the ports. Real: the way in for events, the fold, the inventory, the deci
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from ml_core.ingestion.reconcile import reconcile
 from ml_core.ingestion.replay import replay_window
 from ml_core.ports import Blob
 from ml_core.reconciling import DATA_ASSETS, decisions_taken
+from tests.faults import Died, Fault, Faults
 from tests.story import CONFIG, Story, blob_created, blob_deleted
 
 WINDOW = "window: {quiet_period: 30s}"
@@ -429,35 +432,8 @@ def test_a_replay_of_an_unknown_asset_or_of_no_span_is_refused(story: Story) -> 
         replay_window(story.services, "flights", story.clock(), story.clock() - timedelta(seconds=1))
 
 
-class Killed(BaseException):
-    """The process ends at this write: nothing after it happens, not even handling the error."""
-
-
-class Mortal:
-    """Wraps a port; the write numbered `fatal` is the last: before or after it the process is killed."""
-
-    def __init__(self, port: Any, lives: dict[str, Any]) -> None:
-        self._port, self._lives = port, lives
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)
-        if name not in ("put", "claim", "overwrite", "delete", "enqueue", "register_data_version"):
-            return found
-
-        def write(*arguments: Any, **named: Any) -> Any:
-            self._lives["left"] -= 1
-            if self._lives["left"] == 0 and not self._lives["after"]:
-                raise Killed(name)
-            answer = found(*arguments, **named)
-            if self._lives["left"] == 0:
-                raise Killed(name)
-            return answer
-
-        return write
-
-
-@pytest.mark.parametrize("after", [False, True])
-def test_wherever_a_look_is_killed_the_next_ones_come_to_the_same_end(after: bool) -> None:
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER])
+def test_wherever_a_look_is_killed_the_next_ones_come_to_the_same_end(fault: Fault) -> None:
     def told(story: Story) -> None:
         story.upload("incoming/a.csv")
         story.upload("incoming/b.csv")
@@ -467,28 +443,25 @@ def test_wherever_a_look_is_killed_the_next_ones_come_to_the_same_end(after: boo
     undisturbed = story_of()
     told(undisturbed)
     undisturbed.rest()
-    kills, fatal = 0, 1
-    while True:
+    for kills in count():
         story = story_of()
         told(story)
-        lives = {"left": fatal, "after": after}
-        for port in ("ledger", "queue", "workspace"):
-            object.__setattr__(story.services, port, Mortal(getattr(story, port), lives))
-        try:
+        faults = Faults(lambda _: None)
+        faults.arm(fault, "", kills)
+        story.services = faults.beneath(story.services)
+        with suppress(Died):
             story.rest()
+        if not faults.struck:
             break
-        except Killed:
-            kills += 1
         # The message that was being worked off comes again.
         story.queue.enqueue(DATA_ASSETS, '{"key": "flights"}')
         story.rest()
-        assert [files(manifest) for manifest in versions(story)] == [{"a.csv", "b.csv", "lost.csv"}], fatal
+        assert [files(manifest) for manifest in versions(story)] == [{"a.csv", "b.csv", "lost.csv"}], faults.struck
         assert versions(story) == versions(undisturbed)
         (window,) = windows(story)
-        assert outcomes(window) == outcomes(windows(undisturbed)[0]), fatal
+        assert outcomes(window) == outcomes(windows(undisturbed)[0]), faults.struck
         assert window["closed"]["version"] == newest(story)["version"]
         assert not list(story.ledger.keys("arrivals/"))
-        fatal += 1
     assert kills > 15
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from ml_core.looks import last_look
 from ml_core.reconciling import MODELS, ROLLOUTS, handle, wake
 from ml_core.services import Services
 from tests.fakes import Flaky
+from tests.faults import Died, Fault, Faults
 from tests.story import Story
 
 KEY = "flight-delay"
@@ -168,39 +168,14 @@ def test_a_killed_process_leaves_the_message_to_the_host(story: Story) -> None:
     assert not story.ledger.entries
 
 
-class Died(BaseException):
-    """The process was killed."""
-
-
-class Mortal:
-    """A port at whose n-th write the process dies, just before it or just after."""
-
-    def __init__(self, port: Any, deaths: list[int], *, after: bool) -> None:
-        self._port, self._deaths, self._after = port, deaths, after
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._port, name)
-        if name not in ("put", "overwrite", "claim", "enqueue"):
-            return call
-
-        def write(*arguments: Any, **named: Any) -> Any:
-            self._deaths[0] -= 1
-            if self._deaths[0] == 0 and not self._after:
-                raise Died
-            done = call(*arguments, **named)
-            if self._deaths[0] == 0:
-                raise Died
-            return done
-
-        return write
-
-
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("death", range(1, 20))
-def test_wherever_the_process_dies_the_key_is_looked_at_again_and_its_item_ends(story: Story, death: int, after: bool) -> None:
-    deaths = [death]
-    ledger, queue = Mortal(story.ledger, deaths, after=after), Mortal(story.queue, deaths, after=after)
-    services = replace(story.services, ledger=ledger, queue=queue)
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER])
+@pytest.mark.parametrize("writes_until", range(19))
+def test_wherever_the_process_dies_the_key_is_looked_at_again_and_its_item_ends(
+    story: Story, writes_until: int, fault: Fault
+) -> None:
+    faults = Faults(lambda _: None)
+    faults.arm(fault, "", writes_until)
+    services = faults.beneath(story.services)
     reconciler = woken(story, TemporaryError("away"))
     for _ in range(40):
         reconciler.error = None if len(reconciler.seconds) >= 8 else reconciler.error
@@ -213,7 +188,7 @@ def test_wherever_the_process_dies_the_key_is_looked_at_again_and_its_item_ends(
             handle(services, *received, reconciler)
         except Died:
             story.queue.enqueue(*received, delay=timedelta(seconds=10))
-    assert deaths[0] <= 0
+    assert faults.struck
     assert len(reconciler.seconds) > 10
     assert not [item for item in inbox.items(story.ledger) if item.status == "open"]
     assert last_look(story.ledger, MODELS, KEY).attempt == 0
