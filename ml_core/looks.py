@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 from ml_core import inbox
 from ml_core.documents import time_name
+from ml_core.errors import TidegateError
 from ml_core.ports import Ledger
 from ml_core.services import Services
 
@@ -24,6 +27,11 @@ _log = logging.getLogger(__name__)
 # on looking, so nobody has to press a button once the cause is gone.
 ATTEMPTS = 6
 _FIRST_DELAY = timedelta(seconds=10)
+# After a lost race the winner needs a moment to finish its step. Who loses time after time, for minutes, meets no winner: Azure
+# answers 409 also to what somebody must correct (a name that is taken), and that counts as a failure.
+_AFTER_A_CONFLICT, _LONGEST_AFTER_A_CONFLICT, _RACES = timedelta(seconds=2), timedelta(minutes=1), 8
+# For people, who are told its place as well; the log has all of it.
+_LONGEST_ERROR = 1500
 # Storage queues hide a message for seven days at most. A look that comes too early only decides to wait again.
 _LONGEST_DELAY = timedelta(hours=1)
 
@@ -36,6 +44,8 @@ class Message:
     key: str
     token: str
     text: str
+    lost: int = 0
+    """How many looks in a row have lost their race before this one."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,8 @@ def read_message(services: Services, kind: str, text: str) -> Message | None:
     """Read a message; one that nobody of us wrote goes to the inbox, and is None."""
     try:
         content = json.loads(text)
-        return Message(kind, str(content["key"]), str(content.get("look", "")), text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        return Message(kind, str(content["key"]), str(content.get("look", "")), text, int(content.get("lost", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         told = f"It is no message of Tidegate ({error!r}); expected a JSON object with a 'key'. Find out who sends to the queue."
         # Another of the same text is the same mistake once more.
         identity = f"{kind} {text}"
@@ -93,13 +103,30 @@ def schedule(services: Services, kind: str, key: str, delay: timedelta, *, handl
     services.queue.enqueue(kind, json.dumps({"key": key, "look": token}), delay=delay)
 
 
+def lost_race(services: Services, message: Message, last: Look, error: Exception) -> None:
+    """A look came to nothing since somebody else was first: look again soon. After minutes of that it has failed."""
+    if message.lost >= _RACES:
+        failed(services, message, last, error)
+        return
+    delay = min(_AFTER_A_CONFLICT * 2**message.lost, _LONGEST_AFTER_A_CONFLICT)
+    # Without a token: the winner's own next look must not overtake what this message has to tell.
+    services.queue.enqueue(message.kind, json.dumps({"key": message.key, "lost": message.lost + 1}), delay=delay)
+
+
+def wait_for_another(services: Services, message: Message) -> None:
+    """This process looks at the key already, however long that takes: look again when it is over."""
+    services.queue.enqueue(message.kind, json.dumps({"key": message.key, "lost": message.lost}), delay=_AFTER_A_CONFLICT)
+
+
 def failed(services: Services, message: Message, last: Look, error: Exception) -> None:
     """A look failed for a reason that may pass: look again, later each time; after six tries ask a person.
 
     The queue's own redelivery would come five times within a minute, and end in the poison queue, where no sweep looks.
     """
-    told, now = f"{type(error).__name__}: {error}", services.now()
-    _log.warning("The look at %s/%s failed: %s", message.kind, message.key, told, exc_info=error)
+    told, now = f"{type(error).__name__}: {str(error)[:_LONGEST_ERROR]}{_place(error)}", services.now()
+    # What we have not foreseen is a mistake of ours. Its traceback is in the log, and its place in the item.
+    level = logging.WARNING if isinstance(error, TidegateError) else logging.ERROR
+    _log.log(level, "The look at %s/%s failed: %s", message.kind, message.key, told, exc_info=error)
     if not message.token and last.attempt and last.token and last.at is not None and last.at > now:
         # Events and the sweep may wake a failing key at any rate. Its next try is on its way, and these are no tries of it.
         return
@@ -145,6 +172,15 @@ def _ask_a_person(services: Services, message: Message, error: str, *, attempts:
         attempts=attempts,
         permanent=False,
     )
+
+
+def _place(error: Exception) -> str:
+    """Where an error arose that is none of ours: the last lines of the app, and of the library that it called."""
+    if isinstance(error, TidegateError):
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    lines = [f"{'/'.join(Path(one.filename).parts[-2:])}:{one.lineno} in {one.name}" for one in frames]
+    return f" (at {', '.join(reversed(lines))})" if lines else ""
 
 
 def _note(services: Services, kind: str, key: str, look: Look) -> None:

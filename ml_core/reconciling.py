@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from ml_core import inbox
 from ml_core.documents import from_document, time_name, to_document
 from ml_core.errors import Conflict, PermanentError
-from ml_core.looks import Look, failed, last_look, read_message, recovered, schedule
+from ml_core.looks import Look, failed, last_look, lost_race, read_message, recovered, schedule, wait_for_another
 from ml_core.ports import Entry, Ledger
 from ml_core.services import Services
 
@@ -27,8 +27,6 @@ DATA_ASSETS, MODELS, ROLLOUTS = "data-assets", "models", "rollouts"
 # The ledger's folder of training jobs that are ours.
 JOBS = "training-jobs"
 
-# After a lost race the winner needs a moment to finish its step.
-_AFTER_A_CONFLICT = timedelta(seconds=2)
 # The host cuts a function off after ten minutes (host.json).
 _A_LOOK_IS_OVER_AFTER = timedelta(minutes=10)
 # What a key's document says after a look that came to nothing, or after a person asked for another try.
@@ -197,9 +195,11 @@ def handle(services: Services, kind: str, message: str, reconcile: Callable[[Ser
     try:
         with _alone(services, kind, read.key):
             look_again_in = reconcile(services, read.key)
-    except Conflict:
-        # Without a token: the winner's own next look must not overtake what this message has to tell.
-        wake(services, kind, read.key, delay=_AFTER_A_CONFLICT)
+    except _UnderWay:
+        wait_for_another(services, read)
+        return
+    except Conflict as error:
+        lost_race(services, read, last, error)
         return
     except PermanentError as error:
         _keep_failure(services, kind, read.key, str(error))
@@ -213,14 +213,18 @@ def handle(services: Services, kind: str, message: str, reconcile: Callable[[Ser
         schedule(services, kind, read.key, look_again_in, handled=read.token)
 
 
+class _UnderWay(Conflict):
+    """This process looks at the key already."""
+
+
 @contextmanager
 def _alone(services: Services, kind: str, key: str) -> Iterator[None]:
-    """Conflict when this process looks at the key already: a second look could only lose, and would take the processor from the
+    """_UnderWay when this process looks at the key already: a second look could only lose, and would take the processor from the
     first, and from events, until it does. Between processes the key's document decides."""
     look = (id(services), kind, key)
     with _lock:
         if look in _under_way:
-            raise Conflict(f"{kind}/{key} is being looked at.")
+            raise _UnderWay(f"{kind}/{key} is being looked at.")
         _under_way.add(look)
     try:
         yield

@@ -71,7 +71,7 @@ def test_a_look_that_fails_is_tried_six_times_later_each_time_and_then_a_person_
     assert reconciler.seconds == [0, 10, 30, 70, 150, 310]
     item = only_item(story)
     assert (item.kind, item.key, item.attempts, item.permanent) == ("work", f"models/{KEY}", 6, False)
-    assert item.error == f"{type(error).__name__}: {error}"
+    assert item.error.startswith(f"{type(error).__name__}: {error}")
     assert item.status == "open"
 
 
@@ -137,11 +137,51 @@ def test_a_retry_whose_message_was_lost_is_taken_up_by_the_sweep(story: Story) -
     assert reconciler.seconds == [0, 300, 320, 360, 440, 600]
 
 
-def test_a_lost_race_is_no_failure_and_is_looked_at_again_in_two_seconds(story: Story) -> None:
+def test_a_lost_race_is_no_failure_and_is_looked_at_again_in_two_seconds_and_ever_later(story: Story) -> None:
     reconciler = woken(story, Conflict("somebody else was first"))
-    reconciler.work_off(looks=30)
-    assert reconciler.seconds == [2 * number for number in range(30)]
+    reconciler.work_off(looks=8)
+    assert reconciler.seconds == [0, 2, 6, 14, 30, 62, 122, 182]
+    assert last_look(story.ledger, MODELS, KEY).attempt == 0
+    reconciler.error = None
+    reconciler.work_off(looks=9)
     assert not list(inbox.items(story.ledger))
+
+
+def test_what_loses_every_race_meets_no_winner_and_ends_with_a_person(story: Story) -> None:
+    """Azure answers 409 also to what nobody else is changing: a name that is taken, a version that was archived."""
+    reconciler = woken(story, Conflict("Could not create the endpoint: the name is taken."))
+    reconciler.work_off()
+    item = only_item(story)
+    assert (item.permanent, item.attempts, item.error) == (
+        False,
+        6,
+        "Conflict: Could not create the endpoint: the name is taken.",
+    )
+    assert len(reconciler.seconds) < 60, "and it is not tried every two seconds for ever"
+    reconciler.error = None
+    wake(story.services, MODELS, KEY)
+    reconciler.work_off(looks=len(reconciler.seconds) + 1)
+    assert only_item(story).status == "succeeded"
+
+
+def test_a_mistake_of_the_apps_own_tells_its_place_and_is_logged_with_its_traceback(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(_: Services, key: str) -> timedelta:
+        return timedelta(seconds=key)  # type: ignore[arg-type]
+
+    wake(story.services, MODELS, KEY)
+    for _ in range(6):
+        if (received := story.queue.receive()) is None:
+            story.clock.moment = min(message[0] for message in story.queue.messages)
+            received = story.queue.receive()
+        assert received is not None
+        handle(story.services, *received, mistaken)
+    assert "unit/test_retries.py:" in only_item(story).error
+    assert "in mistaken" in only_item(story).error
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 6
+    assert all(record.exc_info and record.exc_info[2] is not None for record in errors), "the traceback"
 
 
 def test_a_lost_race_among_failures_does_not_end_the_matter(story: Story) -> None:
