@@ -12,12 +12,12 @@ import pytest
 
 from ml_core import inbox, operations
 from ml_core.errors import Conflict, PermanentError, TemporaryError
-from ml_core.inbox import Item
 from ml_core.looks import last_look
 from ml_core.reconciling import MODELS, ROLLOUTS, handle, wake
 from ml_core.services import Services
 from tests.fakes import Flaky
 from tests.faults import Died, Fault, Faults
+from tests.inboxes import only_item
 from tests.story import Story
 
 KEY = "flight-delay"
@@ -57,11 +57,6 @@ class Reconciler:
 def woken(story: Story, error: BaseException | None) -> Reconciler:
     wake(story.services, MODELS, KEY)
     return Reconciler(story, error)
-
-
-def only_item(story: Story) -> Item:
-    (item,) = inbox.items(story.ledger)
-    return item
 
 
 @pytest.mark.parametrize("error", [TemporaryError("the workspace is away"), KeyError("unknown"), RecursionError()])
