@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import chain, islice
 
 from ml_core import inbox
 from ml_core.ingestion.arrivals import pending
@@ -13,24 +15,42 @@ from ml_core.reconciling import JOBS, MODELS
 from ml_core.services import Services
 from ml_core.trail import rollouts, training
 from ml_core.trail.data import blob_told, match_step, receipt_step, receipts_of, waiting_step, window_told
+from ml_core.trail.looks import months
 from ml_core.trail.values import Chapter, Step, moment
 
 # An event is looked for in the newest windows only: there is no index by event, for it would cost a write per event.
 WINDOWS_SEARCHED = 200
+ITEMS_SEARCHED = 1000
 
 
 def event_told(services: Services, event_id: str) -> Chapter:
     """What became of the event of this id; an empty chapter when nothing is known of it."""
     told = _noted(services, event_id) + _arrived(services, event_id)
-    return (told if told.steps else _in_a_row(services, event_id)) + kept(services, event_id)
+    return (told if told.steps else _in_a_row(services, event_id)) + _kept_event(services, event_id)
 
 
 def kept(services: Services, text: str) -> Chapter:
-    """The inbox's items that hold this text in their payload: an event's id, a blob's url."""
+    """The inbox's items that hold this text in their payload, as a blob's url."""
+    return _kept(services, lambda payload: text in payload)
+
+
+def _kept_event(services: Services, event_id: str) -> Chapter:
+    """The inbox's items that are the event of this id, whatever else is wrong with it."""
+    names_it = re.compile(rf'"id"\s*:\s*"?{re.escape(event_id)}["\s,}}]', re.IGNORECASE)
+    return _kept(services, lambda payload: names_it.search(payload) is not None)
+
+
+def _kept(services: Services, matches: Callable[[str], bool]) -> Chapter:
+    """The open items are all searched. Of the closed ones, which are kept for ever, as many as one may wait for."""
     told = Chapter()
-    for item in inbox.items(services.ledger):
-        if text in item.payload:
+    every, waiting = inbox.items(services.ledger), {item.id: item for item in inbox.items(services.ledger, "open")}
+    closed = (item for item in islice(every, ITEMS_SEARCHED) if item.id not in waiting)
+    for item in chain(waiting.values(), closed):
+        if matches(item.payload):
             told += item_told(item)
+    if next(every, None) is not None:
+        searched = f"of the inbox's closed items only {ITEMS_SEARCHED:,} were searched: inbox list --all shows every one"
+        told += Chapter(ends=(searched,))
     return told
 
 
@@ -111,10 +131,18 @@ def _waiting(services: Services, asset: str, event_id: str) -> Iterator[Step]:
 
 def _window_with(services: Services, asset: str, event_id: str) -> tuple[str, tuple[Step, ...]] | None:
     """The newest window that took in the event, with the receipts. Its names sort by time."""
-    newest_first = sorted(services.ledger.keys(f"windows/{asset}/"), reverse=True)
-    for key in islice(newest_first, WINDOWS_SEARCHED):
+    for key in islice(_windows(services, asset), WINDOWS_SEARCHED):
         entry = services.ledger.get(key)
         steps = tuple(receipt_step(one, key) for one in receipts_of(entry.value) if one["event_id"] == event_id) if entry else ()
         if entry and steps:
             return str(entry.value["id"]), steps
     return None
+
+
+def _windows(services: Services, asset: str) -> Iterator[str]:
+    """The keys of an asset's windows, newest first. Those of a year month by month, so that most are never listed."""
+    folder, now = f"windows/{asset}/{asset}-", services.now()
+    of_the_year = list(months(now - timedelta(days=365), now))
+    for month in reversed(of_the_year):
+        yield from sorted(services.ledger.keys(f"{folder}{month}"), reverse=True)
+    yield from sorted((key for key in services.ledger.keys(folder) if key < f"{folder}{of_the_year[0]}"), reverse=True)
