@@ -170,15 +170,6 @@ def close_what_is_over(rules: Rules[S, O, A], key: str, services: Services) -> N
         inbox.succeeded(services, "work", _permanent(rules.kind, key), f"a later look at {rules.kind}/{key} succeeded")
 
 
-def decisions_taken(ledger: Ledger, kind: str, key: str) -> Iterator[Entry]:
-    """The decisions of a key that were taken, newest first."""
-    document = ledger.get(f"{kind}/{key}.json")
-    name = document.value["decision"] if document else None
-    while name and (entry := ledger.get(name)):
-        yield entry
-        name = entry.value["follows"]
-
-
 def replay(rules: Rules[S, O, A], decision: Mapping[str, Any]) -> A:
     """Decide again from a kept decision's own state, observation and time."""
     state = rules.read(decision["state"])

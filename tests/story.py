@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from ml_core.errors import TemporaryError
 from ml_core.ingestion import reconcile as data_assets
 from ml_core.ingestion import record
 from ml_core.looks import last_look
-from ml_core.ports import Blob
+from ml_core.ports import Blob, Entry
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS
 from ml_core.rollout import reconcile as rollouts
 from ml_core.rollout import request
@@ -230,3 +230,12 @@ def first_canary_step_takes(story: Story) -> timedelta:
     began_at = story.clock()
     story.until(lambda: {"blue": 75, "green": 25} in story.workspace.traffic_history)
     return story.clock() - began_at
+
+
+def decisions_taken(story: Story, kind: str, key: str) -> Iterator[Entry]:
+    """The decisions of a key that were taken, newest first: each names the one that it follows."""
+    document = story.ledger.get(f"{kind}/{key}.json")
+    name = document.value["decision"] if document else None
+    while name and (entry := story.ledger.get(name)):
+        yield entry
+        name = entry.value["follows"]

@@ -78,6 +78,7 @@ def show_item(item: ItemId, json: AsJson = False) -> None:
 @inbox_commands.command("replay")
 def replay_items(
     items: Annotated[list[str], typer.Argument(metavar="ID...", help="The items' ids, or the beginnings of them.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit.", show_default=False)] = "",
     by: By = "",
     json: AsJson = False,
 ) -> None:
@@ -85,7 +86,7 @@ def replay_items(
 
     \b
     python -m ml_core.cli inbox replay 3f9a
-    python -m ml_core.cli inbox replay 3f9a 07c1 --by anna
+    python -m ml_core.cli inbox replay 3f9a 07c1 --reason "the quota was raised" --by anna
     """
     from ml_core import inbox, operations
     from ml_core.cli import show
@@ -94,7 +95,7 @@ def replay_items(
     try:
         with errors_in_one_line():
             for item in items:
-                done.append(operations.replay(services(), item, who(by)))
+                done.append(operations.replay(services(), item, who(by), reason))
                 if not json:
                     show.line(f"{done[-1].id} is {done[-1].status}: {done[-1].history[-1].reason}")
     finally:  # what was done before one failed is told all the same

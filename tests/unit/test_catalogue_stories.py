@@ -18,10 +18,10 @@ from ml_core.ingestion.catalogue import open_windows, row_of
 from ml_core.ingestion.reconcile import reconcile
 from ml_core.ingestion.replay import replay_window
 from ml_core.ports import Blob
-from ml_core.reconciling import DATA_ASSETS, decisions_taken
+from ml_core.reconciling import DATA_ASSETS
 from tests.data_stories import files, newest, outcomes, settled, story_of, versions, windows
 from tests.faults import Died, Fault, Faults
-from tests.story import Story, blob_created, blob_deleted
+from tests.story import Story, blob_created, blob_deleted, decisions_taken
 
 
 @pytest.fixture
@@ -257,5 +257,5 @@ def test_every_decision_of_a_data_asset_is_kept_and_waiting_is_kept_once(story: 
         story.upload(f"incoming/{number}.csv")
         reconcile(story.services, "flights")
     story.rest()
-    kinds = [entry.value["action"]["kind"] for entry in decisions_taken(story.ledger, DATA_ASSETS, "flights")]
+    kinds = [entry.value["action"]["kind"] for entry in decisions_taken(story, DATA_ASSETS, "flights")]
     assert kinds[::-1] == ["take inventory", "keep open", "take inventory", "register", "announce", "rest"]

@@ -175,9 +175,10 @@ def test_a_replayed_item_is_done_again_and_closed(story: Story) -> None:
         error="MaxDeliveryAttemptsExceeded",
         permanent=False,
     )
-    assert f"{number} is replayed" in answer("inbox", "replay", number, "--by", "anna")
+    assert f"{number} is replayed" in answer("inbox", "replay", number, "--by", "anna", "--reason", "the gate was lifted")
     (done,) = document("inbox", "list", "--all")
-    assert (done["status"], done["history"][-1]["by"]) == ("replayed", "anna")
+    last = done["history"][-1]
+    assert (done["status"], last["by"], last["reason"]) == ("replayed", "anna", "the gate was lifted")
 
 
 def test_what_cannot_be_replayed_says_what_to_do_and_stays(story: Story) -> None:

@@ -15,12 +15,12 @@ from ml_core import operations
 from ml_core.adapters.failures import told_as
 from ml_core.errors import Conflict, PermanentError, TemporaryError
 from ml_core.ports import ModelVersion
-from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, decisions_taken, handle
+from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, handle
 from ml_core.rollout import reconcile as rollouts
 from ml_core.rollout.request import requested_versions
 from ml_core.services import Services
 from tests.fakes import Flaky
-from tests.story import CONFIG, ENDPOINT, Story, first_canary_step_takes, first_model_serves
+from tests.story import CONFIG, ENDPOINT, Story, decisions_taken, first_canary_step_takes, first_model_serves
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_decision_of_a_tick_that_lost_the_race_is_not_on_the_chain_of_those_ta
     (lost,) = set(story.ledger.keys("decisions/rollouts/")) - kept_before
     assert story.ledger.entries[f"{ROLLOUTS}/{ENDPOINT}.json"] == document
     story.rest()
-    taken = [entry.key for entry in decisions_taken(story.ledger, ROLLOUTS, ENDPOINT)]
+    taken = [entry.key for entry in decisions_taken(story, ROLLOUTS, ENDPOINT)]
     assert lost not in taken
     assert set(taken) == set(story.ledger.keys("decisions/rollouts/")) - {lost}
     assert taken == sorted(taken, reverse=True)
@@ -114,7 +114,7 @@ def test_a_decision_of_a_tick_that_lost_the_race_is_not_on_the_chain_of_those_ta
 def test_every_decision_of_an_undisturbed_story_is_on_its_chain(story: Story) -> None:
     first_model_serves(story)
     for kind, key in ((DATA_ASSETS, "flights"), (MODELS, "flight-delay"), (ROLLOUTS, ENDPOINT)):
-        taken = {entry.key for entry in decisions_taken(story.ledger, kind, key)}
+        taken = {entry.key for entry in decisions_taken(story, kind, key)}
         assert taken == set(story.ledger.keys(f"decisions/{kind}/{key}/"))
         assert taken
 
