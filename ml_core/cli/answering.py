@@ -69,13 +69,13 @@ def moment(text: str, now: datetime) -> datetime:
 
     from ml_core.config_values import Duration
 
+    expected = "2026-03-01T08:00 (UTC unless it says otherwise), or 30m, 2h, 1d for so long ago"
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
         try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
             ago: timedelta = TypeAdapter(Duration).validate_python(text)
-        except ValidationError:
-            expected = "2026-03-01T08:00 (UTC unless it says otherwise), or 30m, 2h, 1d for so long ago"
-            raise PermanentError(f"{text!r} is no time; expected {expected}.") from None
-        return now - ago
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return now - ago
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValidationError, OverflowError):
+        raise PermanentError(f"{text!r} is no time; expected {expected}.") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ml_core.addresses import BlobAddress, account_url
@@ -21,12 +21,16 @@ _LARGEST_BUNDLE = 500
 def replay_window(services: Services, asset: str, since: datetime, until: datetime) -> int:
     """Feed the events of the windows that were open between these times again, and ask for an inventory; return how many.
 
-    Harmless: what is known already is recognised as repeated. Raises PermanentError for an asset that is not configured, Conflict
-    when the asset is being worked off at this very moment: ask again.
+    Harmless: what is known already is recognised as repeated. Raises PermanentError for an asset that is not configured and for
+    times that do not say of which zone they are, Conflict when the asset is being worked off at this very moment: ask again.
     """
     if asset not in services.config.data_assets:
         known = ", ".join(services.config.data_assets)
         raise PermanentError(f"There is no data asset {asset!r} in the configuration; expected one of {known}.")
+    if since.tzinfo is None or until.tzinfo is None:
+        raise PermanentError(f"The span to replay is {since} to {until}: expected times with a time zone.")
+    # Windows are named by UTC, and found by their names.
+    since, until = since.astimezone(UTC), until.astimezone(UTC)
     if since > until:
         raise PermanentError(f"The span to replay begins at {since} and ends at {until}: expected an end after the beginning.")
     told = {receipt.identity: receipt for receipt in _told(services, asset, since, until)}

@@ -6,7 +6,7 @@ Faked: the ports. Real: the way in for events, the fold, the inventory, the deci
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import timedelta, timezone
 from itertools import count
 from typing import Any
 
@@ -217,6 +217,17 @@ def test_a_replay_of_an_unknown_asset_or_of_no_span_is_refused(story: Story) -> 
         replay_window(story.services, "trips", story.clock(), story.clock())
     with pytest.raises(PermanentError, match="an end after the beginning"):
         replay_window(story.services, "flights", story.clock(), story.clock() - timedelta(seconds=1))
+    with pytest.raises(PermanentError, match="with a time zone"):
+        replay_window(story.services, "flights", story.clock().replace(tzinfo=None), story.clock())
+
+
+def test_a_span_to_replay_may_be_told_in_any_time_zone(story: Story) -> None:
+    story.upload("incoming/a.csv")
+    story.rest()
+    for hours in (-11, 2, 14):
+        until = story.clock().astimezone(timezone(timedelta(hours=hours)))
+        assert replay_window(story.services, "flights", until - timedelta(hours=1), until) == 1
+        assert replay_window(story.services, "flights", until - timedelta(hours=3), until - timedelta(hours=1)) == 0
 
 
 @pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER])

@@ -237,6 +237,8 @@ def test_a_replayed_window_finds_what_was_missed_and_changes_nothing_else(story:
     [
         (("flihgts", "--since", "2h"), "expected one of flights"),
         (("flights", "--since", "yesterday"), "'yesterday' is no time; expected 2026-03-01T08:00"),
+        (("flights", "--since", "9000000d"), "'9000000d' is no time"),
+        (("flights", "--since", "0001-01-01T00:00+14:00"), "is no time"),
         (("flights", "--since", "1h", "--until", "2h"), "expected an end after the beginning"),
     ],
 )
