@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +12,11 @@ from pathlib import Path
 
 from local.eventgrid.policy import Chaos
 from local.layout import Ports, StackEnvironment
-from local.stack import ROOT, Stack
+from local.stack import Stack
 from tests.chaos import invariants
 from tests.chaos.plan import CONTAINERS, Change, Kill, Plan, Rerun
 from tests.chaos.world import Processes, World
+from tests.command_line import ask
 
 CONFIG = Path(__file__).with_name("tidegate.yaml")
 WORST = Chaos(duplicate=0.3, delay=10, reorder=0.2, hold=30, drop=0.2)
@@ -138,10 +136,7 @@ def _ask(stack: Stack, reruns: tuple[Rerun, ...]) -> None:
     begun = time.monotonic()
     for rerun in reruns:
         time.sleep(max(0.0, begun + rerun.at - time.monotonic()))
-        command = [sys.executable, "-m", "ml_core.cli", "retrain", rerun.model, "--reason", "chaos", "--by", "tests"]
-        environment = {**os.environ, **stack.environment.variables()}
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
+        ask(stack, "retrain", rerun.model, "--reason", "chaos", "--by", "tests")
 
 
 def _strike(stack: Stack, kills: tuple[Kill, ...], processes: Processes) -> Counter[str]:

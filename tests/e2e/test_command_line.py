@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from local.demo.story import ENDPOINT, MODEL, Outcome
 from local.stack import Stack
+from tests.command_line import ask
 from tests.e2e.conftest import Host
 
 pytestmark = [pytest.mark.e2e, pytest.mark.train_environment]
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def ask(stack: Stack, *arguments: str) -> Any:
-    """The JSON that a command answers with."""
-    command = [sys.executable, "-m", "ml_core.cli", *arguments, "--json"]
-    environment = {**os.environ, **stack.environment.variables()}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_trail_of_a_file_ends_at_the_endpoint_that_serves_its_model(stack: Stack, outcome: Outcome) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +10,8 @@ from typing import Any
 import pytest
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 
-from local.stack import ROOT, Stack
+from local.stack import Stack
+from tests.command_line import ask
 from tests.e2e.conftest import Host
 from tests.waiting import wait_until
 
@@ -34,13 +32,6 @@ def items_of(ledger: Read, event_id: str) -> list[dict[str, Any]]:
 
 def items_about(ledger: Read, key: str) -> list[dict[str, Any]]:
     return [item for item in ledger("inbox/").values() if item["key"] == key]
-
-
-def in_the_app(stack: Stack, program: str) -> str:
-    """Run a program with the app's own settings, as a person's command line has them."""
-    environment = {**os.environ, **stack.environment.variables()}
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_a_dead_letter_is_collected_and_its_replay_does_what_the_event_would_have_done(
@@ -65,8 +56,8 @@ def test_a_dead_letter_is_collected_and_its_replay_does_what_the_event_would_hav
     (item,) = wait_until(lambda: items_of(ledger, event["id"]), what="the letter's item")
     assert (item["kind"], item["status"], item["attempts"]) == ("dead letter", "open", 30)
     wait_until(lambda: not list(letters.list_blob_names(name_starts_with="MODELS/")), what="the end of the letter")
-    program = f"from ml_core import bootstrap, operations; operations.replay(bootstrap.services(), {item['id']!r}, 'anna')"
-    in_the_app(stack, program)
+    (done,) = ask(stack, "inbox", "replay", item["id"], "--by", "anna")
+    assert done["status"] == "replayed"
     assert "rollout-requests/loan-default/77.json" in ledger("rollout-requests/loan-default/")
     assert [one["status"] for one in items_of(ledger, event["id"])] == ["replayed"]
     assert [note["by"] for note in ledger("audit/").values() if note["subject"] == f"inbox/{item['id']}"] == ["anna"]
