@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from ml_core import inbox
 from ml_core.addresses import blob_address
-from ml_core.errors import EventError, PermanentError
+from ml_core.errors import EventError, PermanentError, TemporaryError
 from ml_core.events import parse_all
 from ml_core.naming import fingerprint
 from ml_core.ports import DeadLetter
 from ml_core.services import Services
+
+_log = logging.getLogger(__name__)
 
 
 def collect(services: Services) -> None:
@@ -25,7 +28,10 @@ def collect(services: Services) -> None:
     for letter in services.dead_letters.letters():
         try:
             _keep(services, letter)
-        except PermanentError as error:
+        except TemporaryError:
+            raise  # the ledger is away, for every letter
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, those behind it are kept
+            _log.exception("The dead letter %s could not be kept", letter.name)
             failures.append(f"{letter.name}: {error}")
             continue
         services.dead_letters.remove(letter.name)

@@ -37,6 +37,8 @@ _LONGEST_ERROR = 2000
 # Work that fails and recovers for months must not grow its document without end.
 _LONGEST_HISTORY = 50
 _MARKERS = "inbox-open/"
+# In a query, whose '&' JSON may write as \u0026, and which may itself be a part of a query.
+_SIGNATURE = re.compile(r"((?:[?&]|\\u0026|%3f|%26)sig(?:=|%3d))[^&\s\"'\\]+", re.IGNORECASE)
 # Two writers of one item are rare, three rarer still.
 _TRIES = 5
 
@@ -68,7 +70,7 @@ class Item:
     """For work, the ledger's name of what was to be reconciled ("models/churn"); '' for an event."""
 
     payload: str
-    """The event's JSON, or the queue message, as it came. Written by others: never trusted."""
+    """The event's JSON, or the queue message, as it came, but for signatures. Written by others: never trusted."""
 
     error: str
     permanent: bool
@@ -105,7 +107,7 @@ def put(
     """
     number = item_id(kind, identity)
     now = services.now().isoformat()
-    told = error[:_LONGEST_ERROR]
+    told, payload = _without_signatures(error[:_LONGEST_ERROR]), _without_signatures(payload)
     first = Item(number, kind, source, key, payload, told, permanent, attempts, now, now, "open", ())
     first = _with(first, Happened(now, OURSELVES, "arrived", told))
 
@@ -224,6 +226,12 @@ def _open_ones(ledger: Ledger) -> Iterator[Item]:
 
 def _marker(item: Item) -> str:
     return f"{_MARKERS}{item.id}-{item.opened}.json"
+
+
+def _without_signatures(text: str) -> str:
+    """The text without the secret of a shared access signature: senders put whole addresses into events, and the ledger and the
+    command line are read by people who may not open the data. What an event is about does not depend on it."""
+    return _SIGNATURE.sub(r"\1…", text)
 
 
 def _with(item: Item, happened: Happened) -> Item:

@@ -138,11 +138,12 @@ def test_a_letter_that_could_not_be_taken_away_does_not_open_what_was_done_about
     assert not story.dead_letters.content
 
 
-def test_a_letter_that_cannot_be_kept_holds_up_no_other(story: Story) -> None:
+@pytest.mark.parametrize("error", [PermanentError("it is too large"), TypeError("it is too large")])
+def test_a_letter_that_cannot_be_kept_holds_up_no_other(story: Story, error: Exception) -> None:
     for name in ("1", "2", "3"):
         story.dead_letters.content[name] = "not JSON"
     with pytest.raises(PermanentError, match="could not be kept in the inbox, and stay: 1: it is too large"):
-        dead_letters.collect(replace(story.services, ledger=_RefusesTheFirst(story.ledger)))
+        dead_letters.collect(replace(story.services, ledger=_RefusesTheFirst(story.ledger, error)))
     assert list(story.dead_letters.content) == ["1"]
     assert sorted(item.source for item in inbox.items(story.ledger)) == ["2", "3"]
 
@@ -150,12 +151,12 @@ def test_a_letter_that_cannot_be_kept_holds_up_no_other(story: Story) -> None:
 class _RefusesTheFirst:
     """A ledger that takes nothing of the first letter."""
 
-    def __init__(self, ledger: FakeLedger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: FakeLedger, error: Exception) -> None:
+        self._ledger, self._error = ledger, error
 
     def put(self, key: str, value: Mapping[str, Any], *, etag: str | None) -> str:
-        if value["source"] == "1":
-            raise PermanentError("it is too large")
+        if value.get("source") == "1":
+            raise self._error
         return self._ledger.put(key, value, etag=etag)
 
     def __getattr__(self, name: str) -> Any:

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
-from ml_core import audit, inbox
+from ml_core import audit, inbox, operations
 from ml_core.errors import Conflict, PermanentError
+from ml_core.ingestion import record
 from ml_core.ports import Entry
 from tests.fakes import FakeLedger
 from tests.faults import Died, Fault, Faults
 from tests.inboxes import notes, only_item, put
-from tests.story import (
-    Story,
-)
+from tests.story import ACCOUNT_URL, Story, blob_created
 
 
 @pytest.fixture
@@ -39,6 +38,27 @@ def test_the_same_failure_is_one_item_that_counts_its_attempts(story: Story) -> 
         ("failed again", "it is still broken"),
     ]
     assert put(story, "another") != first
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://other.blob.core.windows.net/c/a.csv?sv=2024&sig=SECRET%2Bof%3D&se=2030",
+        "https://other.blob.core.windows.net/c/a.csv?SIG=SECRET",
+        "https://proxy/?to=https%3A%2F%2Fother%2Fa.csv%3Fsv%3D2024%26sig%3DSECRET",
+        "https://other.blob.core.windows.net/c/a.csv?sv=2024\\u0026sig=SECRET",
+    ],
+)
+def test_no_shared_access_signature_is_kept(story: Story, address: str) -> None:
+    raw = blob_created(story.containers.upload("flights", "incoming/a.csv")).replace(
+        f"{ACCOUNT_URL}/flights/incoming/a.csv", address
+    )
+    assert "SECRET" in raw
+    record.receive(story.services, raw)
+    assert "SECRET" not in "".join(str(entry.value) for entry in story.ledger.entries.values())
+    assert "/a.csv" in only_item(story).payload.replace("%2F", "/")
+    with pytest.raises(PermanentError, match="cannot be taken in"):
+        operations.replay(story.services, only_item(story).id, "anna")
 
 
 def test_the_same_text_of_another_kind_is_another_item(story: Story) -> None:
