@@ -34,6 +34,8 @@ _ID_LENGTH = 12
 _ID = re.compile(f"[0-9a-f]{{1,{_ID_LENGTH}}}")
 # An error text is for people; a stack of HTML from a gateway is not.
 _LONGEST_ERROR = 2000
+# Event Grid delivers a megabyte at most, and a queue less. What is longer is none of theirs, and cannot be read when it is cut.
+_LONGEST_PAYLOAD = 1_200_000
 # Work that fails and recovers for months must not grow its document without end.
 _LONGEST_HISTORY = 50
 _MARKERS = "inbox-open/"
@@ -107,7 +109,7 @@ def put(
     """
     number = item_id(kind, identity)
     now = services.now().isoformat()
-    told, payload = _without_signatures(error[:_LONGEST_ERROR]), _without_signatures(payload)
+    told, payload = _without_signatures(error[:_LONGEST_ERROR]), _without_signatures(_cut(payload))
     first = Item(number, kind, source, key, payload, told, permanent, attempts, now, now, "open", ())
     first = _with(first, Happened(now, OURSELVES, "arrived", told))
 
@@ -226,6 +228,11 @@ def _open_ones(ledger: Ledger) -> Iterator[Item]:
 
 def _marker(item: Item) -> str:
     return f"{_MARKERS}{item.id}-{item.opened}.json"
+
+
+def _cut(payload: str) -> str:
+    rest = len(payload) - _LONGEST_PAYLOAD
+    return payload if rest <= 0 else f"{payload[:_LONGEST_PAYLOAD]}… and {rest:,} more characters, which are not kept"
 
 
 def _without_signatures(text: str) -> str:

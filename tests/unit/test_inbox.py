@@ -40,6 +40,15 @@ def test_the_same_failure_is_one_item_that_counts_its_attempts(story: Story) -> 
     assert put(story, "another") != first
 
 
+def test_what_is_longer_than_any_event_is_cut_and_cannot_be_replayed(story: Story) -> None:
+    record.receive(story.services, "[" + "1, " * 1_000_000 + "1]")
+    item = only_item(story)
+    assert item.payload.endswith("more characters, which are not kept")
+    assert len(item.payload) < 1_300_000
+    with pytest.raises(PermanentError, match="not JSON"):
+        operations.replay(story.services, item.id, "anna")
+
+
 @pytest.mark.parametrize(
     "address",
     [
