@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from ml_core import config, operations
@@ -47,6 +48,10 @@ STORAGE_ACCOUNT_ID = f"{_GROUP}/Microsoft.Storage/storageAccounts/account"
 WORKSPACE_ID = f"{_GROUP}/Microsoft.MachineLearningServices/workspaces/w"
 
 
+# It is frozen, and reading it takes as long as many a story.
+_config = cache(config.parse)
+
+
 class Story:
     """Services made of fakes, and the host that works off their queue."""
 
@@ -59,7 +64,7 @@ class Story:
         self.errors_per_look = 0
         self.looks: list[str] = []
         self.services = Services(
-            config=config.parse(text),
+            config=_config(text),
             ledger=self.ledger,
             queue=self.queue,
             containers=self.containers,
