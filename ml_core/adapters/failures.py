@@ -45,7 +45,10 @@ def _translated(what: str, error: Exception) -> TidegateError:
     if status in (401, 403):
         # Role assignments take minutes to arrive, and are often made after the first failure.
         return TemporaryError(f"{told}. Give the app's identity the role it needs (status {status}); it is tried again.")
-    if status is None or status in (408, 429) or status >= 500:
+    if status is None:
+        # Nothing has answered, or no token could be had for the question.
+        return TemporaryError(f"{told}. It is tried again.")
+    if status in (408, 429) or status >= 500:
         return TemporaryError(f"{told} (status {status}). It is tried again.")
     return PermanentError(f"{told} (status {status}). Trying again cannot help; correct what is named.")
 

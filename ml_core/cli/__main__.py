@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
 def main() -> None:
+    # The SDKs log each of their tries; the command ends with one line that says why, and this process logs nothing else.
+    logging.getLogger("azure").setLevel(logging.CRITICAL)
     try:
         from ml_core.cli.commands import app
     except ModuleNotFoundError as error:

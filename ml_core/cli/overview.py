@@ -91,4 +91,7 @@ def _stands_at(services: Services, kind: str, name: str, state: dict[str, Any]) 
     active = state.get("active")
     if active:
         return f"version {active['version']} {active['phase']}"
+    refused = state.get("refused") or {}
+    if refused:  # those that are newer than the settled one
+        return f"version {max(refused, key=int)} refused"
     return f"version {state['settled']} {state['outcome']}" if state.get("settled") else ""

@@ -16,7 +16,7 @@ from ml_core.naming import is_model_version
 from ml_core.reconciling import DATA_ASSETS, JOBS, MODELS, ROLLOUTS
 from ml_core.services import Services
 from ml_core.trail import data, events, rollouts, training
-from ml_core.trail.values import Chapter, NothingKnown, Trail, trail
+from ml_core.trail.values import Chapter, NothingKnown, Trail, some, trail
 
 _VERSION = re.compile("v[0-9a-f]{1,16}")
 _WINDOW = re.compile("[A-Za-z0-9_-]+-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
@@ -193,6 +193,10 @@ def _not_found(services: Services, text: str) -> str:
     names = [*config.data_assets, *config.models, *(model.endpoint.name for model in config.models.values())]
     meant = get_close_matches(text.partition(":")[0].rpartition("/")[2], names, n=1)
     perhaps = f" Was {meant[0]!r} meant?" if meant else ""
+    container, _, path = text.partition("/")
+    if path and container not in _READINGS and "://" not in text:
+        watched = some(sorted({asset.container for asset in config.data_assets.values()}))
+        perhaps += f" If it is a blob: no data asset watches a container {container[:63]!r}; watched are {watched}."
     return (
         f"Nothing is known of {text[:200]!r}.{perhaps} Ask about a blob's url or container/path, a job, a model or "
         f"model:version, a data asset or asset:version, an endpoint, an event's id or a correlation id "

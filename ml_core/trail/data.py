@@ -183,9 +183,15 @@ def _open(services: Services, asset: str, window: str) -> Iterator[str]:
         return
     limits = limits_of(services.config.data_assets[asset])
     due = closing(found, limits)
-    waits = f"it is closed by its {due.by} at {clock(due.at)} if nothing more changes"
-    at_last = f", and at {clock(found.opened_at + limits.max_wait)} at the latest" if due.by == "quiet period" else ""
-    yield f"the window {window} is open since {clock(found.opened_at)}, with {count(found.files, 'file')}: {waits}{at_last}"
+    waits = f"it is closed by its {due.by} at {clock(due.at)}"
+    if due.by == "quiet period":
+        waits += f" if nothing more changes, and at {clock(found.opened_at + limits.max_wait)} at the latest"
+    sooner = [f"{limits.max_files:,} changed files close it"] if limits.max_files else []
+    if marker := services.config.data_assets[asset].window.marker:
+        sooner.append(f"the marker {f'{found.folder}/{marker}'.lstrip('/')} does")
+    sooner_told = f"; sooner, {' or '.join(sooner)}" if sooner and due.by in ("quiet period", "max wait") else ""
+    told = f"the window {window} is open since {clock(found.opened_at)}, with {count(found.files, 'file')}"
+    yield f"{told}: {waits}{sooner_told}"
 
 
 def _known(row: Row) -> Step:

@@ -39,7 +39,7 @@ def answer_of(services: Services, kind: str, key: str) -> str:
         return (
             f"{never}; {following}"
             if following
-            else f"{never}, and the sweep looks every five minutes: is the function app running?"
+            else f"{never}; the sweep does within five minutes of the start. If they are over: is the function app running?"
         )
     answer = document["answer"]
     told = _BEFORE_THE_REASON.get(answer["kind"], "")

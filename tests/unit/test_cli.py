@@ -21,6 +21,7 @@ from ml_core import audit, bootstrap, inbox
 from ml_core.cli import show
 from ml_core.cli.commands import app
 from ml_core.ingestion.record import receive as receive_blob_event
+from ml_core.ports import ModelVersion
 from ml_core.rollout.request import receive as receive_model_event
 from tests.story import ENDPOINT, Story, first_model_serves, model_registered
 
@@ -68,6 +69,14 @@ def test_status_tells_of_every_key_what_the_last_look_decided(story: Story) -> N
     ]
     assert "version 1 succeeded" in lines[3]
     assert "no newer version was asked for" in lines[3]
+
+
+def test_status_names_a_model_version_that_is_not_rolled_out(story: Story) -> None:
+    first_model_serves(story)
+    story.workspace.register_model(ModelVersion("flight-delay", "2"))  # by nobody of us: without a job or data
+    story.model_registered("2")
+    story.rest()
+    assert "version 2 refused" in answer("status").splitlines()[3]
 
 
 def test_status_as_json_holds_the_whole_documents(story: Story) -> None:

@@ -186,7 +186,7 @@ def test_a_model_at_rest_says_why_nothing_runs(story: Story) -> None:
 
 
 def test_a_key_that_was_never_looked_at_asks_whether_the_app_runs(story: Story) -> None:
-    assert "flight-delay was never looked at, and the sweep looks every five minutes: is the function app running?" in ends(
+    assert "flight-delay was never looked at; the sweep does within five minutes of the start. If they are over: is the" in ends(
         why(story.services, "flight-delay")
     )
 
@@ -251,6 +251,11 @@ def test_an_event_that_nobody_knows_is_not_made_up(story: Story) -> None:
 def test_a_typing_mistake_is_told_what_was_perhaps_meant(story: Story) -> None:
     with pytest.raises(NothingKnown, match="Was 'flight-delay' meant"):
         why(story.services, "fligth-delay")
+
+
+def test_a_container_that_nobody_watches_is_told_beside_those_that_are(story: Story) -> None:
+    with pytest.raises(NothingKnown, match="no data asset watches a container 'fligths'; watched are flights"):
+        why(story.services, "fligths/incoming/january.csv")
 
 
 def test_the_beginning_of_a_data_version_is_enough(story: Story) -> None:

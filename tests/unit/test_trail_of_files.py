@@ -216,7 +216,7 @@ def test_a_marker_says_which_window_it_closed_and_other_folders_wait(story: Stor
     assert "closed by its marker; it had taken in 2 new, 1 marker" in told(why(story.services, "flights/incoming/a/1.csv"))
     assert "is a marker file: it closes its folder's window" in ends(why(story.services, "flights/incoming/a/_SUCCESS"))
     waiting = ends(why(story.services, "flights/incoming/b/1.csv"))
-    assert "it is closed by its max wait at 2026-03-01 14:00:00 UTC if nothing more changes" in waiting
+    assert "it is closed by its max wait at 2026-03-01 14:00:00 UTC; sooner, the marker incoming/b/_SUCCESS does" in waiting
 
 
 def test_a_window_that_left_no_file_says_so(story: Story) -> None:
