@@ -151,6 +151,9 @@ def _provision(rollout: Rollout, observation: Observation) -> Action:
     if deployment.provisioning_state.lower() != "succeeded":
         error = deployment.error or "Azure gives no reason; see the deployment's logs"
         return Settle(rollout, "failed", f"{slot} is {deployment.provisioning_state}: {error}")
+    if deployment.model != f"{rollout.model}:{rollout.version}":
+        # Somebody was faster, or came late: whatever it scores, it is not what was trained, judged and asked for.
+        return Settle(rollout, "failed", f"{slot} holds {deployment.model}, which this rollout has not put there")
     smoke = observation.smoke
     if smoke is None or not smoke.passed:
         return Settle(rollout, "failed", f"smoke test: {smoke.reason if smoke else 'not done'}")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_core.ports import Answered, DeploymentState, EndpointState, Evidence, JobState, ModelVersion, NoData, SourceFailed
+from ml_core.reconciling import Rest
 from ml_core.rollout.decide import decide, evolve
 from ml_core.rollout.judge import Verdict, judge
 from ml_core.rollout.provenance import Origin
@@ -22,7 +23,6 @@ from ml_core.rollout.values import (
     Observation,
     Phase,
     Refuse,
-    Rest,
     RolloutRules,
     ShiftTraffic,
     SmokeTest,
@@ -184,6 +184,20 @@ def test_an_endpoint_that_is_updating_is_left_alone() -> None:
     world.endpoint = replace(world.endpoint, provisioning_state="Updating")
     world.now += timedelta(hours=1)
     assert world.tick(FAILING) == Hold("the endpoint is Updating", RULES.poll)
+
+
+def test_a_slot_that_holds_another_model_gets_no_traffic() -> None:
+    """Somebody puts a deployment by hand, or a process that stood still puts that of an earlier rollout."""
+    world = World()
+    while not any(isinstance(action, CreateDeployment) for action in world.actions):
+        world.tick()
+    assert world.endpoint is not None
+    strange = DeploymentState("blue", "m:77", "Succeeded")
+    world.endpoint = replace(world.endpoint, provisioning_state="Succeeded", deployments={"blue": strange})
+    world.tick()
+    assert (world.state.outcome, world.state.active) == ("failed", None)
+    assert "blue holds m:77" in world.state.reason
+    assert not any(isinstance(action, ShiftTraffic) for action in world.actions)
 
 
 def test_versions_are_compared_as_numbers() -> None:
