@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -35,7 +35,7 @@ _OUTCOMES = {
 def blob_told(services: Services, asset: str, path: str) -> Chapter:
     """A file of a data asset: every arrival of it, and what came of the last one."""
     row = row_of(services.ledger, asset, path)
-    told = Chapter(tuple(_waiting(services, asset, path)))
+    told = Chapter(tuple(waiting_steps(services, asset, lambda receipt: receipt.path == path)))
     for window in _windows_of(row):
         told += Chapter(tuple(_received(services, asset, window, path))) + _closed(services, asset, window)
     if told.steps:
@@ -127,8 +127,13 @@ def receipt_step(receipt: Mapping[str, Any], document: str) -> Step:
     return Step(moment(receipt, "received_at"), "received", told, see=event, document=document)
 
 
-def waiting_step(receipt: Receipt, key: str) -> Step:
-    """One event that is recorded, and that no look has taken in yet."""
+def waiting_steps(services: Services, asset: str, wanted: Callable[[Receipt], bool]) -> Iterator[Step]:
+    """The events that are recorded, and that no look has taken in yet."""
+    for bundle in pending(services, asset):
+        yield from (_waiting(receipt, bundle.key) for receipt in bundle.receipts if wanted(receipt))
+
+
+def _waiting(receipt: Receipt, key: str) -> Step:
     told = (
         f"{receipt.path} was {receipt.what}, the event {receipt.event_id} said{_etag(receipt.etag)}: it waits for the next look"
     )
@@ -146,11 +151,6 @@ def match_step(services: Services, asset: str, received: Step) -> Step:
 
 def _etag(etag: str) -> str:
     return f" (eTag {etag})" if etag else ""
-
-
-def _waiting(services: Services, asset: str, path: str) -> Iterator[Step]:
-    for bundle in pending(services, asset):
-        yield from (waiting_step(receipt, bundle.key) for receipt in bundle.receipts if receipt.path == path)
 
 
 def _windows_of(row: Row | None) -> list[str]:

@@ -8,13 +8,12 @@ from datetime import timedelta
 from itertools import chain, islice
 
 from ml_core import inbox
-from ml_core.ingestion.arrivals import pending
 from ml_core.ingestion.catalogue import all_rows, index_of
 from ml_core.naming import fingerprint
 from ml_core.reconciling import JOBS, MODELS
 from ml_core.services import Services
 from ml_core.trail import rollouts, training
-from ml_core.trail.data import blob_told, match_step, receipt_step, receipts_of, waiting_step, window_told
+from ml_core.trail.data import blob_told, match_step, receipt_step, receipts_of, waiting_steps, window_told
 from ml_core.trail.looks import months
 from ml_core.trail.values import Chapter, Step, moment
 
@@ -105,7 +104,8 @@ def _arrived(services: Services, event_id: str) -> Chapter:
     """An event about a blob: it waits in a bundle, or a window has taken it in."""
     told = Chapter()
     for asset in services.config.data_assets:
-        waiting, found = tuple(_waiting(services, asset, event_id)), _window_with(services, asset, event_id)
+        waiting = tuple(waiting_steps(services, asset, lambda receipt: receipt.event_id == event_id))
+        found = _window_with(services, asset, event_id)
         if waiting:
             matched = match_step(services, asset, waiting[0])
             told += Chapter((*waiting, matched), (f"it waits for the next look at {asset}",))
@@ -122,11 +122,6 @@ def _in_a_row(services: Services, event_id: str) -> Chapter:
             if row.tells_of(event_id):
                 return blob_told(services, asset, row.path)
     return Chapter()
-
-
-def _waiting(services: Services, asset: str, event_id: str) -> Iterator[Step]:
-    for bundle in pending(services, asset):
-        yield from (waiting_step(receipt, bundle.key) for receipt in bundle.receipts if receipt.event_id == event_id)
 
 
 def _window_with(services: Services, asset: str, event_id: str) -> tuple[str, tuple[Step, ...]] | None:
