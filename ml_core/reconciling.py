@@ -33,7 +33,7 @@ _MOST_AT_ONCE, _LONGEST_AT_ONCE = 8, timedelta(seconds=30)
 # The host cuts a function off after ten minutes (host.json).
 _A_LOOK_IS_OVER_AFTER = timedelta(minutes=10)
 # What a key's document says after a look that came to nothing, or after a person asked for another try.
-_REFUSED, _NOT_OBSERVED, _FORGIVEN = "refused", "not observed", "forgiven"
+REFUSED, NOT_OBSERVED, FORGIVEN = "refused", "not observed", "forgiven"
 # The looks that this process is at: (services, kind, key).
 _lock, _under_way = threading.Lock(), set[tuple[int, str, str]]()
 
@@ -119,7 +119,7 @@ def tick(
     except PermanentError as error:
         # Nothing is decided and nothing forgotten; the sweep looks again, when somebody may have corrected it.
         _keep_failure(services, rules.kind, key, str(error))
-        _commit(services.ledger, path, entry, _Tick(state, {"kind": _NOT_OBSERVED, "reason": str(error)}, now))
+        _commit(services.ledger, path, entry, _Tick(state, {"kind": NOT_OBSERVED, "reason": str(error)}, now))
         return None
     action = rules.decide(state, observation, now)
     after = rules.evolve(state, action, now)
@@ -135,7 +135,7 @@ def tick(
         act(action)
     except PermanentError as error:
         _keep_failure(services, rules.kind, key, str(error))
-        answer = {"kind": _REFUSED, "reason": str(error)}
+        answer = {"kind": REFUSED, "reason": str(error)}
         refused = replace(taken, state=rules.refuse(state, action, str(error), now), answer=answer)
         _commit(services.ledger, path, entry, refused)
         return None
@@ -155,7 +155,7 @@ def forgive(rules: Rules[S, O, A], key: str, services: Services, reason: str) ->
     state = rules.read(entry.value["state"])
     forgiven = rules.forgive(state)
     if forgiven != state:
-        _commit(services.ledger, path, entry, _Tick(forgiven, {"kind": _FORGIVEN, "reason": reason}, services.now()))
+        _commit(services.ledger, path, entry, _Tick(forgiven, {"kind": FORGIVEN, "reason": reason}, services.now()))
 
 
 def close_what_is_over(rules: Rules[S, O, A], key: str, services: Services) -> None:
@@ -265,7 +265,7 @@ def _keep(ledger: Ledger, folder: str, now: datetime, decision: Mapping[str, obj
 def _failing(rules: Rules[S, O, A], entry: Entry | None, state: S) -> bool:
     """Whether the look before came to nothing, or a refusal stands."""
     answered = entry.value["answer"]["kind"] if entry else ""
-    return answered in (_REFUSED, _NOT_OBSERVED, _FORGIVEN) or rules.forgive(state) != state
+    return answered in (REFUSED, NOT_OBSERVED, FORGIVEN) or rules.forgive(state) != state
 
 
 def _keep_failure(services: Services, kind: str, key: str, error: str) -> None:

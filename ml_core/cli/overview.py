@@ -8,11 +8,11 @@ from typing import Any
 
 from ml_core import operations
 from ml_core.looks import last_look
-from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS
+from ml_core.reconciling import DATA_ASSETS, MODELS, NOT_OBSERVED, REFUSED, ROLLOUTS
 from ml_core.services import Services
 from ml_core.trail.looks import answer_of
 
-_NEEDS_A_PERSON = ("refused", "not observed")
+_NEEDS_A_PERSON = (REFUSED, NOT_OBSERVED)
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ from typing import Any
 from ml_core.documents import time_name
 from ml_core.looks import last_look
 from ml_core.ports import Entry
+from ml_core.reconciling import FORGIVEN, NOT_OBSERVED, REFUSED
 from ml_core.services import Services
 from ml_core.trail.values import clock, count
 
 # The sweep looks at every key each five minutes. Twice that, and nobody works.
 OVERDUE_AFTER = timedelta(minutes=10)
 _BEFORE_THE_REASON = {
-    "refused": "Azure refused it: ",
-    "not observed": "it could not be looked at: ",
-    "forgiven": "a person asked for another try: ",
+    REFUSED: "Azure refused it: ",
+    NOT_OBSERVED: "it could not be looked at: ",
+    FORGIVEN: "a person asked for another try: ",
 }
 # After these answers no look is planned, so the last plan is an old one that was kept.
-_AT_REST = ("rest", "refused", "not observed")
+_AT_REST = ("rest", REFUSED, NOT_OBSERVED)
 
 
 def state_of(services: Services, kind: str, key: str) -> dict[str, Any]:
