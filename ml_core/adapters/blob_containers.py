@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ml_core.adapters.failures import told_as
+from ml_core.adapters.failures import STORAGE_RETRIES, told_as
 from ml_core.naming import unquoted
 from ml_core.ports import Blob
 
@@ -26,7 +26,7 @@ class BlobContainers:
     def _account(self) -> BlobServiceClient:
         from azure.storage.blob import BlobServiceClient
 
-        return BlobServiceClient(self._account_url, credential=self._credential())
+        return BlobServiceClient(self._account_url, credential=self._credential(), **STORAGE_RETRIES)
 
     def blobs(self, container: str, prefix: str) -> Iterator[Blob]:
         from azure.core.exceptions import ResourceNotFoundError

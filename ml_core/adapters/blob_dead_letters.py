@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ml_core.adapters.failures import told_as
+from ml_core.adapters.failures import STORAGE_RETRIES, told_as
 from ml_core.ports import DeadLetter
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class BlobDeadLetters:
     def _container(self) -> ContainerClient:
         from azure.storage.blob import ContainerClient
 
-        return ContainerClient(self._account_url, self._name, credential=self._credential())
+        return ContainerClient(self._account_url, self._name, credential=self._credential(), **STORAGE_RETRIES)
 
     def letters(self) -> Iterator[DeadLetter]:
         from azure.core.exceptions import ResourceNotFoundError

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ml_core.adapters.failures import told_as
+from ml_core.adapters.failures import STORAGE_RETRIES, told_as
 from ml_core.errors import Conflict
 from ml_core.naming import unquoted
 from ml_core.ports import Entry
@@ -28,7 +28,7 @@ class BlobLedger:
     def _container(self) -> ContainerClient:
         from azure.storage.blob import ContainerClient
 
-        return ContainerClient(self._account_url, self._name, credential=self._credential())
+        return ContainerClient(self._account_url, self._name, credential=self._credential(), **STORAGE_RETRIES)
 
     def get(self, key: str) -> Entry | None:
         from azure.core.exceptions import ResourceNotFoundError

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ml_core.errors import Conflict, PermanentError, TemporaryError, TidegateError
 
 # azure-ai-ml reads a cloud that it does not know from an address, at every client, and says this when the address is silent.
 _UNKNOWN_CLOUD = "Unknown cloud environment"
+
+# Left to themselves the storage SDKs try for a minute and a half. Event Grid waits half a minute for an answer before it sends
+# the event again, and a person who asks for `status` waits as well; who comes again later are the app's own looks.
+STORAGE_RETRIES: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 2}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING
 
-from ml_core.adapters.failures import told_as
+from ml_core.adapters.failures import STORAGE_RETRIES, told_as
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -42,5 +42,9 @@ class StorageWorkQueue:
 
         # Base64 is what the Functions host expects; plain text would end in the poison queue.
         return QueueClient(
-            self._account_url, f"tidegate-{kind}", credential=self._credential(), message_encode_policy=TextBase64EncodePolicy()
+            self._account_url,
+            f"tidegate-{kind}",
+            credential=self._credential(),
+            message_encode_policy=TextBase64EncodePolicy(),
+            **STORAGE_RETRIES,
         )
