@@ -33,7 +33,8 @@ def errors_in_one_line() -> Iterator[None]:
     except NothingKnown as error:
         _end(str(error), UNKNOWN)
     except SettingError as error:
-        _end(f"{error} The command line reads the settings from the environment.", FAILED)
+        here = 'on a laptop eval "$(.venv/bin/python -m local env)" brings them there (docs/how-to/operate.md)'
+        _end(f"{error} The command line reads the settings from the environment: {here}.", FAILED)
     except TemporaryError as error:
         _end(f"{error} Ask again in a moment.", FAILED)
     except TidegateError as error:
