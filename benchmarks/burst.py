@@ -12,7 +12,6 @@ import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -25,11 +24,11 @@ from pathlib import Path
 import psutil
 import uvloop
 
-from benchmarks.laboratory import ROOT, pointed_at, until
+from benchmarks.laboratory import ROOT, stack, until
 from benchmarks.measure import Comparison
 from benchmarks.scoring_client import ClientConnection
 from local.host.keys import Keys
-from local.layout import Ports, StackEnvironment
+from local.layout import StackEnvironment
 from local.processes import Child, free_port, port_answers
 from local.stack import Stack
 
@@ -113,7 +112,8 @@ class Sent:
 
 
 def run() -> list[Comparison]:
-    with stack() as running, do_nothing(running.environment) as nothing:
+    # Nobody watches the container, for the benchmark sends the events itself.
+    with stack(CONFIG, watched="elsewhere") as running, do_nothing(running.environment) as nothing:
         tenth = burst(running, "tenth", EVENTS // 10)
         idle = [nothing.request(event) for event in made_up(running.environment, FLOOR_EVENTS)]
         send(nothing, idle[:300])
@@ -176,17 +176,6 @@ def _version(sent: Sent, version_at: float) -> Comparison:
     whole = version_at - sent.started
     ours, beside = f"{whole:.1f} s from the first event to the version", f"sending took {sent.accepted[-1] - sent.started:.1f} s"
     return Comparison("from the last event to the version, beyond the window", beyond, VERSION_GOAL, "at most", "s", ours, beside)
-
-
-@contextmanager
-def stack() -> Iterator[Stack]:
-    """The whole stack; nobody watches the container, for the benchmark sends the events itself."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        config = Path(folder, "tidegate.yaml")
-        config.write_text(CONFIG)
-        environment = StackEnvironment.prepare(Path(folder, "state"), Ports.free(), config)
-        with Stack(environment, watched=["elsewhere"]) as running, pointed_at(environment.variables()):
-            yield running
 
 
 @contextmanager

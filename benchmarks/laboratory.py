@@ -1,9 +1,10 @@
-"""What the benchmarks of jobs run against: an emulator in a temporary folder, and an environment where Azure's SDKs find it."""
+"""What benchmarks run against: an emulator in a temporary folder or the whole stack, and variables by which SDKs find it."""
 
 from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,8 @@ from local.azureml.environment import environment
 from local.azureml.mlflow import MlflowServer
 from local.azureml.server import Server
 from local.certificates import ensure_certificates
+from local.layout import Ports, StackEnvironment
+from local.stack import Stack
 from local.storage.azurite import Azurite
 
 if TYPE_CHECKING:
@@ -93,3 +96,14 @@ def until(happened: Callable[[], Any], what: str) -> Any:
             raise TimeoutError(f"{what} did not happen within {WAIT_SECONDS:.0f} s")
         time.sleep(0.1)
     return found
+
+
+@contextmanager
+def stack(config: str, *, watched: str) -> Iterator[Stack]:
+    """The whole stack on free ports, every transition immediate, with this tidegate.yaml; this process's SDKs find it."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
+        path = Path(folder, "tidegate.yaml")
+        path.write_text(config)
+        environment = StackEnvironment.prepare(Path(folder, "state"), Ports.free(), path)
+        with Stack(environment, watched=[watched]) as running, pointed_at(environment.variables()):
+            yield running

@@ -11,20 +11,16 @@ and has as much again for the event, the queues and the ledger.
 from __future__ import annotations
 
 import statistics
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from benchmarks.laboratory import ROOT, ml_client, pointed_at, until
+from benchmarks.laboratory import ROOT, ml_client, stack, until
 from benchmarks.measure import Comparison, seconds, spread
 from examples.flights import flights_file
-from local.layout import Ports, StackEnvironment
+from local.layout import StackEnvironment
 from local.stack import Stack
 
 GOAL = 3.0
@@ -56,7 +52,7 @@ models:
 
 
 def run() -> list[Comparison]:
-    with stack() as running:
+    with stack(CONFIG, watched="flights") as running:
         jobs = Jobs(running.environment)
         road(running, jobs, 0), bare(jobs)  # unmeasured: it imports the SDK in the host and here, and warms the parent of steps
         ours, theirs = list[float](), list[float]()
@@ -66,17 +62,6 @@ def run() -> list[Comparison]:
     ratio = statistics.median(ours) / statistics.median(theirs)
     name = "from upload to job, beyond the window"
     return [Comparison(name, ratio, GOAL, "at most", "x", spread(ours), f"bare submission: {spread(theirs)}")]
-
-
-@contextmanager
-def stack() -> Iterator[Stack]:
-    """The whole stack on free ports, every transition immediate; this process's SDKs find it."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        config = Path(folder, "tidegate.yaml")
-        config.write_text(CONFIG)
-        environment = StackEnvironment.prepare(Path(folder, "state"), Ports.free(), config)
-        with Stack(environment, watched=["flights"]) as running, pointed_at(environment.variables()):
-            yield running
 
 
 class Jobs:

@@ -16,7 +16,7 @@ from functools import partial
 
 from ml_core import intake
 from ml_core.errors import PermanentError
-from ml_core.ingestion.arrivals import Receipt, put_bundle
+from ml_core.ingestion.arrivals import LARGEST_BUNDLE, Receipt, put_bundle
 from ml_core.ingestion.group_commit import GroupCommit
 from ml_core.ingestion.record import Arrival, sort
 from ml_core.intake import refused
@@ -25,8 +25,6 @@ from ml_core.services import Services
 
 # Seconds that a bundle waits for the next event, and for all of them, under load.
 _LINGER, _LONGEST_LINGER = 0.05, 0.25
-# A bundle stays a document that is read in one piece.
-_LARGEST_BUNDLE = 500
 # Seconds that a wake is hidden in the queue under load. Looks cost what accepting needs too, so they become rarer as a burst
 # goes on; the limit is what a look may be late by.
 _HIDDEN_FIRST, _HIDDEN_LONGEST = 4.0, 16.0
@@ -66,7 +64,7 @@ class Acceptance:
         group = self._groups.get(arrival.asset)
         if group is None:
             write = partial(self._record, arrival.asset)
-            group = GroupCommit(write, linger=_LINGER, longest=_LONGEST_LINGER, largest=_LARGEST_BUNDLE)
+            group = GroupCommit(write, linger=_LINGER, longest=_LONGEST_LINGER, largest=LARGEST_BUNDLE)
             self._groups[arrival.asset] = group
         await group.commit(arrival.receipt)
 

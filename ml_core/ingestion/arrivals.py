@@ -16,6 +16,8 @@ from ml_core.naming import fingerprint
 from ml_core.services import Services
 
 Source = Literal["event", "replay"]
+LARGEST_BUNDLE = 500
+"""Receipts; a bundle stays a document that is read in one piece."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,18 @@ def put_bundle(services: Services, asset: str, receipts: Sequence[Receipt], *, s
     services.ledger.claim(f"{_folder(asset)}{name}.json", document)
 
 
-def pending(services: Services, asset: str) -> list[Bundle]:
-    """The bundles that wait to be folded into the catalogue, by name (which says nothing about their order in time)."""
-    return [_bundle(entry.key, entry.value) for entry in services.ledger.list(_folder(asset))]
+def pending(services: Services, asset: str, most: int | None = None) -> list[Bundle]:
+    """The bundles that wait to be folded into the catalogue, by name (which says nothing about their order in time).
+
+    No more of them than are needed for `most` receipts.
+    """
+    bundles, receipts = list[Bundle](), 0
+    for entry in services.ledger.list(_folder(asset)):
+        if most is not None and receipts >= most:
+            break
+        bundles.append(_bundle(entry.key, entry.value))
+        receipts += len(bundles[-1].receipts)
+    return bundles
 
 
 def _folder(asset: str) -> str:

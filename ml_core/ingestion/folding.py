@@ -23,6 +23,8 @@ from ml_core.services import Services
 if TYPE_CHECKING:
     from ml_core.config import DataAsset
 
+# Receipts that one look folds, some 40 MB: after a long outage there may be any number.
+MOST_AT_ONCE = 20_000
 # In a burst every look would rewrite most shards, and take the processor from the events. While a window is open anyway, folding
 # takes a tenth of the time at most: a marker, and the last of max files, are seen so much later. Where nothing but time closes a
 # window, it is folded before that in any case, and sooner only to keep what is pending small.
@@ -79,23 +81,25 @@ class Fold:
         return replace(after, window=window.id)
 
 
-def fold_pending(services: Services, name: str) -> None:
-    """Bring the catalogue up to what was told. Conflict: another look is doing it."""
-    bundles = pending(services, name)
+def fold_pending(services: Services, name: str) -> bool:
+    """Bring the catalogue up to what was told; True when there may be more. Conflict: another look is doing it."""
+    bundles = pending(services, name, MOST_AT_ONCE)
     if not bundles:
-        return
+        return False
     began_at = services.now()
     edit = Edit(services.ledger, index_of(services.ledger, name), services.config.data_assets[name], began_at)
     work = Fold(services, name, edit)
     told = chain.from_iterable(((bundle, receipt) for receipt in bundle.receipts) for bundle in bundles)
     for bundle, receipt in sorted(told, key=lambda one: (one[1].received_at, one[1].sequencer, one[1].identity)):
         work.receipt(bundle, receipt)
-    edit.commit(fold_again_at=_rested(work.asset, began_at, services.now()))
+    more = sum(len(bundle.receipts) for bundle in bundles) >= MOST_AT_ONCE
+    edit.commit(fold_again_at=None if more else _rested(work.asset, began_at, services.now()))
     work.notes.write(services.ledger, name, edit.windows.values())
     for receipt in work.astray:
         _note_astray(services, receipt)
     for bundle in bundles:
         services.ledger.delete(bundle.key)
+    return more
 
 
 def _rested(asset: DataAsset, began_at: datetime, ended_at: datetime) -> datetime:

@@ -45,8 +45,8 @@ def reconcile(services: Services, name: str) -> timedelta | None:
 def _look(services: Services, name: str) -> timedelta | None:
     look = _Look(services, name)
     rested = look.time_to_rest()
-    if rested is None:
-        fold_pending(services, name)
+    if rested is None and fold_pending(services, name):
+        return timedelta(0)
     look_again_in = tick(RULES, name, services, look.observe, look.act)
     return look_again_in if rested is None or look_again_in is None else min(look_again_in, rested)
 

@@ -8,14 +8,11 @@ from typing import Any
 
 from ml_core.addresses import BlobAddress, account_url
 from ml_core.errors import PermanentError
-from ml_core.ingestion.arrivals import Receipt, put_bundle
+from ml_core.ingestion.arrivals import LARGEST_BUNDLE, Receipt, put_bundle
 from ml_core.ingestion.catalogue import ask_for_inventory
 from ml_core.ingestion.window_notes import noted_between
 from ml_core.reconciling import DATA_ASSETS, wake
 from ml_core.services import Services
-
-# A bundle stays a document that is read in one piece.
-_LARGEST_BUNDLE = 500
 
 
 def replay_window(services: Services, asset: str, since: datetime, until: datetime) -> int:
@@ -67,5 +64,5 @@ def _receipt(note: dict[str, Any], url: str, now: datetime) -> Receipt:
 
 
 def _in_batches(receipts: list[Receipt]) -> Iterator[list[Receipt]]:
-    for start in range(0, len(receipts), _LARGEST_BUNDLE):
-        yield receipts[start : start + _LARGEST_BUNDLE]
+    for start in range(0, len(receipts), LARGEST_BUNDLE):
+        yield receipts[start : start + LARGEST_BUNDLE]

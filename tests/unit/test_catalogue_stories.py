@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ml_core.errors import PermanentError
-from ml_core.ingestion import record
+from ml_core.ingestion import folding, record
 from ml_core.ingestion.catalogue import open_windows, row_of
 from ml_core.ingestion.reconcile import reconcile
 from ml_core.ingestion.replay import replay_window
@@ -141,6 +141,19 @@ def test_two_and_a_half_thousand_files_in_a_burst_are_one_version_with_as_many_e
     assert [len(manifest["blobs"]) for manifest in versions(story)] == [2500]
     assert len(story.workspace.submitted) == 1
     assert newest(story)["added"] == 2500
+
+
+def test_what_has_piled_up_is_folded_in_parts_and_is_one_version(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "MOST_AT_ONCE", 4)
+    for number in range(11):
+        story.upload(f"incoming/{number}.csv")
+    assert [folding.fold_pending(story.services, "flights") for _ in range(3)] == [True, True, False]
+    assert [window.files for window in open_windows(story.ledger, "flights")] == [11]
+    for number in range(11, 50):
+        story.upload(f"incoming/{number}.csv")
+    story.rest()
+    assert [len(manifest["blobs"]) for manifest in versions(story)] == [50]
+    assert settled(story)
 
 
 def test_a_replay_feeds_the_events_of_the_windows_again_and_changes_nothing(story: Story) -> None:

@@ -18,7 +18,7 @@ from ml_core.services import Services
 from tests.fakes import Flaky
 from tests.faults import Died, Fault, Faults
 from tests.inboxes import only_item
-from tests.story import Story
+from tests.story import CONFIG, Story
 
 KEY = "flight-delay"
 
@@ -281,3 +281,17 @@ def test_the_state_shows_what_fails_and_how_many_items_wait(story: Story) -> Non
     shown = operations.status(story.services)
     assert (shown["models"][KEY]["failing"]["attempt"], shown["inbox"]) == (6, 1)
     assert shown["data-assets"] == {"flights": None}
+
+
+def test_a_registration_that_keeps_failing_ends_with_a_person_though_inventories_between_its_tries_succeed() -> None:
+    story = Story(CONFIG.replace("window: {quiet_period: 30s}", "window: {quiet_period: 30s}, inventory: 1m"))
+
+    def fails(*_: object) -> None:
+        raise TemporaryError("The workspace answers 503.")
+
+    object.__setattr__(story.workspace, "register_data_version", fails)
+    story.upload("incoming/january.csv")
+    story.until(lambda: bool(list(inbox.items(story.ledger, "open"))))
+    item = only_item(story)
+    assert (item.key, item.attempts) == ("data-assets/flights", 6)
+    assert "503" in item.error
