@@ -1,4 +1,7 @@
-"""Messages of one key that a process works off at the same time: one looks, the others come again. Faked: the ports."""
+"""Messages of one key that a process works off at the same time: one looks, the others come again; and how often one message looks.
+
+Faked: the ports.
+"""
 
 from __future__ import annotations
 
@@ -97,3 +100,28 @@ def test_a_look_that_dies_leaves_the_key_free(story: Story) -> None:
     looked = list[str]()
     handle(story.services, DATA_ASSETS, MESSAGE, lambda _, key: looked.append(key))
     assert looked == ["flights"]
+
+
+def test_looks_that_follow_at_once_are_made_by_one_message_and_after_eight_others_have_their_turn(story: Story) -> None:
+    looked: list[str] = []
+
+    def never_done(_: object, key: str) -> timedelta:
+        looked.append(key)
+        return timedelta(0)
+
+    handle(story.services, MODELS, '{"key": "flight-delay"}', never_done)
+    assert len(looked) == 8
+    assert len(story.queue.messages) == 1
+
+
+def test_looks_that_take_long_go_through_the_queue_one_by_one(story: Story) -> None:
+    looked: list[str] = []
+
+    def slow(_: object, key: str) -> timedelta:
+        looked.append(key)
+        story.clock.advance(timedelta(minutes=3))
+        return timedelta(0)
+
+    handle(story.services, MODELS, '{"key": "flight-delay"}', slow)
+    assert len(looked) == 1
+    assert len(story.queue.messages) == 1

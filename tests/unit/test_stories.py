@@ -383,28 +383,3 @@ def test_a_key_that_left_the_configuration_is_let_go(story: Story) -> None:
         story.queue.enqueue(kind, '{"key": "gone"}')
     story.rest()
     assert not story.answers()
-
-
-def test_looks_that_follow_at_once_are_made_by_one_message_and_after_eight_others_have_their_turn(story: Story) -> None:
-    looked: list[str] = []
-
-    def never_done(_: object, key: str) -> timedelta:
-        looked.append(key)
-        return timedelta(0)
-
-    handle(story.services, MODELS, '{"key": "flight-delay"}', never_done)
-    assert len(looked) == 8
-    assert len(story.queue.messages) == 1
-
-
-def test_looks_that_take_long_go_through_the_queue_one_by_one(story: Story) -> None:
-    looked: list[str] = []
-
-    def slow(_: object, key: str) -> timedelta:
-        looked.append(key)
-        story.clock.advance(timedelta(minutes=3))
-        return timedelta(0)
-
-    handle(story.services, MODELS, '{"key": "flight-delay"}', slow)
-    assert len(looked) == 1
-    assert len(story.queue.messages) == 1
