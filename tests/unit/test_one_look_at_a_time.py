@@ -1,4 +1,4 @@
-"""Messages of one key that a process works off at the same time: one looks, the others come again; and how often one message looks.
+"""Messages of one key that a process works off at the same time: one looks, the others come again; how often one looks.
 
 Faked: the ports.
 """
