@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from ml_core import inbox, origin
@@ -77,16 +78,20 @@ def settle(services: Services, raw: str, event: Event | None, outcome: Outcome) 
         source = event.source if event else ""
         inbox.put(services, kind="event", identity=raw, source=source, payload=raw, error=outcome.reason, permanent=True)
     if event is not None:
-        _note(services, event, outcome)
+        type_ = event.type if isinstance(event, Ignored) else type(event).__name__
+        note_event(services, event.event_id, type_, services.now(), outcome)
 
 
-def _note(services: Services, event: Event, outcome: Outcome) -> None:
-    """The first telling stays, unless the event is matched later: replayed after a correction, or by the function it is for."""
-    key = f"events/{fingerprint(event.event_id)}.json"
+def note_event(services: Services, event_id: str, type_: str, received_at: datetime, outcome: Outcome) -> None:
+    """Note what became of an event, so that it can be asked for by its id.
+
+    The first telling stays, unless the event is matched later: replayed after a correction, or by the function it is for.
+    """
+    key = f"events/{fingerprint(event_id)}.json"
     note = {
-        "event_id": event.event_id,
-        "type": event.type if isinstance(event, Ignored) else type(event).__name__,
-        "received_at": services.now().isoformat(),
+        "event_id": event_id,
+        "type": type_,
+        "received_at": received_at.isoformat(),
         "outcome": outcome.outcome,
         "reason": outcome.reason,
         "subject": outcome.subject,

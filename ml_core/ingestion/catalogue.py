@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ml_core.documents import from_document, time_name, to_document
 from ml_core.errors import Conflict
 from ml_core.ingestion.rows import Row, from_json, to_json
-from ml_core.ingestion.tallies import SHARDS, RunningTally, Tally, shard_of
+from ml_core.ingestion.tallies import RunningTally, Tally, shard_of
 from ml_core.ingestion.windows import OpenWindow
 from ml_core.ports import Ledger
 
@@ -98,11 +97,6 @@ class Index:
     @property
     def inventory_asked(self) -> bool:
         return self.inventories_asked > self.inventories_made
-
-
-@cache
-def _shard_names() -> tuple[str, ...]:
-    return tuple(f"{number:02d}" for number in range(SHARDS))
 
 
 def index_of(ledger: Ledger, asset: str) -> Index:
@@ -241,7 +235,7 @@ class Edit:
             kept[path] = row
         if not kept:
             return None
-        document = f"{_folder(self.index.asset)}{_shard_names()[number]}-{time_name(self._now)}-{uuid4().hex[:8]}.json"
+        document = f"{_folder(self.index.asset)}{number:02d}-{time_name(self._now)}-{uuid4().hex[:8]}.json"
         self._ledger.overwrite(document, {"rows": kept})
         return Shard(document, tally.result())
 
@@ -273,7 +267,7 @@ class _Head:
 def _put(ledger: Ledger, index: Index) -> None:
     head = to_document(_Head(**{name: getattr(index, name) for name in _Head.__dataclass_fields__}))
     shards = {
-        _shard_names()[number]: {
+        f"{number:02d}": {
             "document": shard.document,
             "files": shard.tally.files,
             "digest": f"{shard.tally.digest:032x}",

@@ -17,7 +17,7 @@ from ml_core.ingestion.catalogue import Edit, index_of
 from ml_core.ingestion.rows import Row, fold
 from ml_core.ingestion.window_notes import WindowNotes
 from ml_core.ingestion.windows import Change, Limits, open_in, taken_in
-from ml_core.naming import fingerprint
+from ml_core.intake import ignored, note_event
 from ml_core.services import Services
 
 if TYPE_CHECKING:
@@ -110,15 +110,8 @@ def _rested(asset: DataAsset, began_at: datetime, ended_at: datetime) -> datetim
 
 def _note_astray(services: Services, receipt: Receipt) -> None:
     """Every event can be asked for by its id, also one that came when all was over."""
-    note = {
-        "event_id": receipt.event_id,
-        "type": f"Blob{receipt.what.capitalize()}",
-        "received_at": receipt.received_at.isoformat(),
-        "outcome": "ignored",
-        "reason": f"what was told of {receipt.path} before is later than this, and no window has taken it in",
-        "subject": "",
-    }
-    services.ledger.claim(f"events/{fingerprint(receipt.event_id)}.json", note)
+    reason = f"what was told of {receipt.path} before is later than this, and no window has taken it in"
+    note_event(services, receipt.event_id, f"Blob{receipt.what.capitalize()}", receipt.received_at, ignored(reason))
 
 
 def limits_of(asset: DataAsset) -> Limits:

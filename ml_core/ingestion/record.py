@@ -53,8 +53,8 @@ def take_in(services: Services, raws: Iterable[str]) -> None:
 def sort(services: Services, raw: str) -> tuple[Event | None, Arrival | Outcome]:
     """The event, None when it cannot be read; and whose arrival it is, or what becomes of it. Writes nothing."""
     event, outcome = intake.screen(services, raw)
-    if event is None or outcome is not None:
-        return event, outcome or refused("it cannot be read")
+    if outcome is not None:
+        return event, outcome
     if not isinstance(event, BlobCreated | BlobDeleted):
         return event, ignored("it says nothing about a blob")
     asset = services.config.asset_of(event.container, event.path)
