@@ -13,6 +13,7 @@ from ml_core.adapters.azureml import AzureMLWorkspace
 from ml_core.adapters.blob_containers import BlobContainers
 from ml_core.adapters.blob_dead_letters import BlobDeadLetters
 from ml_core.adapters.blob_ledger import BlobLedger
+from ml_core.adapters.notices import LogNotifier
 from ml_core.adapters.storage_queue import StorageWorkQueue
 from ml_core.services import Services
 from ml_core.settings import Settings
@@ -49,6 +50,7 @@ def connect(environment: Mapping[str, str]) -> Services:
         workspace=AzureMLWorkspace(settings, app, credential),
         evidence=AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential),
         dead_letters=BlobDeadLetters(settings.storage_blob_url, settings.dead_letter_container, credential),
+        notifier=LogNotifier(),
         data_account_url=settings.data_blob_url,
         workspace_id=settings.workspace_id,
         own_containers=frozenset({settings.ledger_container, settings.dead_letter_container}),

@@ -5,7 +5,7 @@ Every method raises TemporaryError when another try may help and PermanentError 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -73,16 +73,19 @@ class DeploymentState:
     model: str
     provisioning_state: str
     error: str = ""
+    created_at: str = ""
+    """Azure's word for when it was made. A deployment that was made anew under its old name is told by it."""
 
 
 @dataclass(frozen=True)
 class EndpointState:
-    """An endpoint, its deployments by name and its traffic in percent by deployment name."""
+    """An endpoint, its deployments by name, its traffic and its mirrored traffic, both in percent by deployment name."""
 
     name: str
     provisioning_state: str
     traffic: Mapping[str, int] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentState] = field(default_factory=dict)
+    mirror: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,85 @@ class SourceFailed:
 
 
 Evidence = Answered | NoData | SourceFailed
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the requests that one deployment answered within an interval.
+
+    `errors` of the `requests` failed by the deployment's own fault: 5xx, 408 (it took too long), 429 (more came than it can take)
+    and 424 (the model failed). Not in `requests` is what was wrong with the caller's request, for it says nothing about the
+    deployment: every other 4xx, also behind a 424 (the scoring script refused the input). Those are `refused`.
+    `slow` of the `requests` took longer than the threshold that was asked for, and no more than `slow_at_most` did: a source that
+    knows percentiles only can do no better than bracket them. Both are 0 without a threshold.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    refused: int = 0
+    slow: int = 0
+    slow_at_most: int = 0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Counts by deployment within [start, end). A deployment that answered nothing may be missing."""
+
+    start: datetime
+    end: datetime
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Whole intervals, oldest first, one after the other. Intervals in which nothing was asked are among them, with no counts."""
+
+    intervals: tuple[Interval, ...] = ()
+    kind: Literal["measured"] = "measured"
+
+
+@dataclass(frozen=True)
+class History:
+    """A deployment's recent past: `requests` and `errors` as in `Counts`, within `seconds`; `p95_ms` is the 95th percentile of
+    their latency in milliseconds, None when nobody has measured it."""
+
+    requests: int
+    errors: int
+    seconds: float
+    p95_ms: float | None = None
+    kind: Literal["history"] = "history"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A scoring request for exactly one deployment, whatever the traffic says."""
+
+    deployment: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a deployment answered. `status` 0: nothing, and `error` says why (no answer within 5 s). `body` is its JSON, None when
+    it is none or when there was no success; then `error` holds the beginning of its text."""
+
+    status: int
+    seconds: float
+    body: Any = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that people want to be told. `id` is unique: a notice is sent at least once, always under the same id."""
+
+    id: str
+    level: Literal["info", "warning", "critical"]
+    endpoint: str
+    title: str
+    text: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is worth knowing at a glance, by its name."""
 
 
 @dataclass(frozen=True)
@@ -244,11 +326,33 @@ class Workspace(Protocol):
         """Ask for a deployment. A slot that is taken stays as it is, whatever it holds: the next look sees that."""
         ...
 
-    def set_traffic(self, endpoint: str, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> None:
-        """Ask for these weights in percent; `tags` are added to those that the endpoint has."""
+    def set_traffic(
+        self,
+        endpoint: str,
+        weights: Mapping[str, int],
+        tags: Mapping[str, str] | None = None,
+        *,
+        mirror: Mapping[str, int] | None = None,
+        step: int = 0,
+    ) -> None:
+        """Ask for these weights and this mirrored traffic in percent; `tags` are added to those that the endpoint has.
+
+        `step` is a fencing token: it is kept as the tag `tidegate.step`, and Conflict is raised when the endpoint carries a
+        greater one. So a process that stood still for minutes cannot undo what was asked for since (0: no fence).
+        """
         ...
 
-    def delete_deployment(self, endpoint: str, name: str) -> None: ...
+    def delete_deployment(self, endpoint: str, name: str, *, model: str = "") -> None:
+        """Ask for its end; one that is gone is deleted already. `model` (`<name>:<version>`): Conflict when it holds another."""
+        ...
+
+    def model_file(self, name: str, version: str, path: str, *, at_most: int) -> bytes | None:
+        """A file below a model version's folder, None when there is none. PermanentError: it has over `at_most` bytes."""
+        ...
+
+    def ask(self, endpoint: str, questions: Sequence[Question], timeout: timedelta) -> list[Reply]:
+        """Put the questions one after the other, each with a time limit. What a deployment does wrong is a reply, no error."""
+        ...
 
     def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
         """Score one request by exactly this deployment, whatever the traffic says; return the answer's JSON."""
@@ -260,4 +364,31 @@ class TrafficEvidence(Protocol):
 
     def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
         """Never raises for a source that is down: that is an answer too."""
+        ...
+
+    def intervals(
+        self,
+        endpoint: str,
+        deployments: Sequence[str],
+        since: datetime,
+        until: datetime,
+        granularity: timedelta,
+        slower_than_ms: float | None,
+    ) -> Measured | SourceFailed:
+        """What these deployments answered in each whole interval of [since, until), mirrored copies included.
+
+        `slower_than_ms`: the threshold that `Counts.slow` counts by. Never raises for a source that is down.
+        """
+        ...
+
+    def history(self, endpoint: str, deployment: str, since: datetime, until: datetime) -> History | SourceFailed:
+        """A deployment's past within a span of hours. Never raises for a source that is down."""
+        ...
+
+
+class Notifier(Protocol):
+    """Where people read what they must know."""
+
+    def send(self, notice: Notice) -> None:
+        """Tell it. Raises TemporaryError or PermanentError when it did not arrive."""
         ...

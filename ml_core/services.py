@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ml_core.errors import ConfigError
-from ml_core.ports import Containers, DeadLetters, Ledger, TrafficEvidence, WorkQueue, Workspace
+from ml_core.ports import Containers, DeadLetters, Ledger, Notifier, TrafficEvidence, WorkQueue, Workspace
 
 if TYPE_CHECKING:  # pydantic is only needed where the file is read
     from ml_core.config import Config
@@ -29,6 +29,7 @@ class Services:
     workspace: Workspace
     evidence: TrafficEvidence
     dead_letters: DeadLetters
+    notifier: Notifier
 
     data_account_url: str
     """The watched account, https://<account>.blob.core.windows.net. Events that name another are forged or mistaken."""

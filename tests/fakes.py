@@ -26,6 +26,7 @@ from ml_core.ports import (
     JobState,
     ModelVersion,
     NoData,
+    Notice,
     SourceFailed,
     TrainingJob,
 )
@@ -143,6 +144,19 @@ class FakeDeadLetters:
 
 
 @dataclass
+class FakeNotifier:
+    """Keeps what people were told."""
+
+    notices: list[Notice] = field(default_factory=list)
+    broken: bool = False
+
+    def send(self, notice: Notice) -> None:
+        if self.broken:
+            raise TemporaryError("The notice could not be sent.")
+        self.notices.append(notice)
+
+
+@dataclass
 class FakeWorkspace:
     """An Azure ML workspace in which a job takes `training_takes`, and a change of an endpoint `change_takes`."""
 
@@ -233,8 +247,21 @@ class FakeWorkspace:
             replace(endpoint, deployments={**endpoint.deployments, spec.slot: created}),
         )
 
-    def set_traffic(self, endpoint: str, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> None:
-        found = self._existing(endpoint)
+    def set_traffic(
+        self,
+        endpoint: str,
+        weights: Mapping[str, int],
+        tags: Mapping[str, str] | None = None,
+        *,
+        mirror: Mapping[str, int] | None = None,
+        step: int = 0,
+    ) -> None:
+        found, mirror = self._existing(endpoint), dict(mirror or {})
+        newest = int(self.tags.get(endpoint, {}).get("tidegate.step", "0"))
+        if step and newest > step:
+            raise Conflict(f"Could not set the traffic of {endpoint} in step {step}: step {newest} was taken meanwhile.")
+        if any(not 0 < share <= 50 or weights.get(name) for name, share in mirror.items()) or len(mirror) > 1:
+            raise PermanentError(f"Could not set the traffic of {endpoint}: {mirror} cannot be mirrored (status 400).")
         if sum(weights.values()) not in (0, 100) or any(weight < 0 for weight in weights.values()):
             raise PermanentError(
                 f"Could not set the traffic of {endpoint}: {dict(weights)} does not sum to 0 or 100 (status 400)."
@@ -242,13 +269,15 @@ class FakeWorkspace:
         if unknown := [name for name, weight in weights.items() if weight and name not in found.deployments]:
             raise PermanentError(f"Could not set the traffic of {endpoint}: there is no deployment {unknown} (status 400).")
         self.traffic_history.append(dict(weights))
-        self.tags.setdefault(endpoint, {}).update(tags or {})
+        self.tags.setdefault(endpoint, {}).update({**(tags or {}), **({"tidegate.step": str(step)} if step else {})})
         # As Azure's SDK does: zeros are left out.
-        changed = replace(found, traffic={name: weight for name, weight in weights.items() if weight})
+        changed = replace(found, traffic={name: weight for name, weight in weights.items() if weight}, mirror=mirror)
         self._change(endpoint, replace(found, provisioning_state="Updating"), changed)
 
-    def delete_deployment(self, endpoint: str, name: str) -> None:
+    def delete_deployment(self, endpoint: str, name: str, *, model: str = "") -> None:
         found = self._existing(endpoint)
+        if model and name in found.deployments and found.deployments[name].model != model:
+            raise Conflict(f"Could not delete the deployment {name}: it holds {found.deployments[name].model} and not {model}.")
         if found.traffic.get(name):
             raise PermanentError(f"Could not delete the deployment {name}: it has traffic (status 400).")
         if name in found.deployments:

@@ -19,7 +19,16 @@ from ml_core.rollout import reconcile as rollouts
 from ml_core.rollout import request
 from ml_core.services import Services
 from ml_core.training import reconcile as models
-from tests.fakes import FakeClock, FakeContainers, FakeDeadLetters, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
+from tests.fakes import (
+    FakeClock,
+    FakeContainers,
+    FakeDeadLetters,
+    FakeEvidence,
+    FakeLedger,
+    FakeNotifier,
+    FakeWorkQueue,
+    FakeWorkspace,
+)
 
 CONFIG = """
 poll: 15s
@@ -59,7 +68,7 @@ class Story:
         self.clock = FakeClock()
         self.ledger, self.queue = FakeLedger(), FakeWorkQueue(self.clock)
         self.containers, self.workspace = FakeContainers(self.clock), FakeWorkspace(self.clock)
-        self.evidence, self.dead_letters = FakeEvidence(), FakeDeadLetters()
+        self.evidence, self.dead_letters, self.notifier = FakeEvidence(), FakeDeadLetters(), FakeNotifier()
         self.requests_per_look = 0
         self.errors_per_look = 0
         self.looks: list[str] = []
@@ -71,6 +80,7 @@ class Story:
             workspace=self.workspace,
             evidence=self.evidence,
             dead_letters=self.dead_letters,
+            notifier=self.notifier,
             data_account_url=ACCOUNT_URL,
             workspace_id=WORKSPACE_ID,
             own_containers=frozenset({"tidegate-ledger", "tidegate-dead-letters"}),

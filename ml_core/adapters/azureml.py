@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, reason_in_log, word
 from ml_core.adapters.failures import told_as
 from ml_core.adapters.scoring import score_by
-from ml_core.errors import TemporaryError
+from ml_core.errors import Conflict, TemporaryError
 from ml_core.naming import is_model_version
 from ml_core.ports import DeploymentSpec, DeploymentState, EndpointState, JobState, ModelVersion, TrainingJob
 from ml_core.settings import Settings
@@ -32,6 +32,8 @@ _NO_SCHEMA = "http://["
 _STANDARD_OUTPUT = threading.Lock()
 # A pipeline's input cannot be empty: the SDK drops it then.
 _UNKNOWN = "unknown"
+# The endpoint's tag that says which step has set its traffic last: a fencing token.
+_STEP = "tidegate.step"
 _METADATA_URL, _CLOUD, _PUBLIC = "ARM_CLOUD_METADATA_URL", "AZUREML_CURRENT_CLOUD", "//management.azure.com"
 # Of a failed deployment's log. The server starts again after a failure and says much while it does: the reason is further up.
 _LOG_LINES = 300
@@ -157,7 +159,9 @@ class AzureMLWorkspace:
                 return None
             deployments = [self._with_logs(name, deployment_state(found)) for found in self._client.online_deployments.list(name)]
             traffic = {slot: int(weight) for slot, weight in (endpoint.traffic or {}).items()}
-            return EndpointState(name, word(endpoint.provisioning_state), traffic, {state.name: state for state in deployments})
+            mirror = {slot: int(weight) for slot, weight in (endpoint.mirror_traffic or {}).items()}
+            slots = {state.name: state for state in deployments}
+            return EndpointState(name, word(endpoint.provisioning_state), traffic, slots, mirror)
 
     def _with_logs(self, endpoint: str, deployment: DeploymentState) -> DeploymentState:
         """Why a deployment failed: Azure's answer does not say, and the end of its container's log usually does."""
@@ -205,16 +209,30 @@ class AzureMLWorkspace:
             )
             self._client.online_deployments.begin_create_or_update(deployment)
 
-    def set_traffic(self, endpoint: str, weights: Mapping[str, int], tags: Mapping[str, str] | None = None) -> None:
+    def set_traffic(
+        self,
+        endpoint: str,
+        weights: Mapping[str, int],
+        tags: Mapping[str, str] | None = None,
+        *,
+        mirror: Mapping[str, int] | None = None,
+        step: int = 0,
+    ) -> None:
         with told_as(f"set the traffic of {endpoint} to {dict(weights)}"):
             # Azure takes a whole endpoint: what is not in the update (tags, identity) would be lost.
             whole = self._client.online_endpoints.get(endpoint)
-            whole.traffic = dict(weights)
-            whole.tags = {**(whole.tags or {}), **(tags or {})}
+            newest = str((whole.tags or {}).get(_STEP, ""))
+            if step and newest.isdecimal() and int(newest) > step:
+                raise Conflict(f"Could not set the traffic of {endpoint} in step {step}: step {newest} was taken meanwhile.")
+            whole.traffic, whole.mirror_traffic = dict(weights), dict(mirror or {})
+            whole.tags = {**(whole.tags or {}), **(tags or {}), **({_STEP: str(step)} if step else {})}
             self._client.online_endpoints.begin_create_or_update(whole)
 
-    def delete_deployment(self, endpoint: str, name: str) -> None:
+    def delete_deployment(self, endpoint: str, name: str, *, model: str = "") -> None:
         with told_as(f"delete the deployment {name} of {endpoint}"):
+            found = self._found(lambda: self._client.online_deployments.get(name, endpoint)) if model else None
+            if found is not None and (held := deployment_state(found).model) != model:
+                raise Conflict(f"Could not delete the deployment {name} of {endpoint}: it holds {held} and not {model}.")
             self._found(lambda: self._client.online_deployments.begin_delete(name, endpoint))
 
     def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:

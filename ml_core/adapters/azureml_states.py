@@ -26,7 +26,10 @@ def deployment_state(deployment: Any) -> DeploymentState:
     found = _MODEL_ID.search(model)
     if found:
         model = f"{found['name']}:{found['version']}"
-    return DeploymentState(str(deployment.name), model, word(deployment.provisioning_state))
+    made = getattr(getattr(deployment, "creation_context", None), "created_at", None)
+    return DeploymentState(
+        str(deployment.name), model, word(deployment.provisioning_state), created_at=made.isoformat() if made else ""
+    )
 
 
 def reason_in_log(log: str) -> str:

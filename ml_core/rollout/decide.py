@@ -18,8 +18,8 @@ from datetime import datetime
 from ml_core.naming import idle_slot
 from ml_core.ports import DeploymentState, EndpointState
 from ml_core.reconciling import ROLLOUTS, Rest, Rules
-from ml_core.rollout.judge import Verdict, judge
 from ml_core.rollout.provenance import objection
+from ml_core.rollout.simple_rule import Verdict, judge
 from ml_core.rollout.values import (
     Action,
     Begin,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ml_core.ports import Answered, DeploymentState, EndpointState, Evidence, JobState, ModelVersion, NoData, SourceFailed
 from ml_core.reconciling import Rest
 from ml_core.rollout.decide import decide, evolve
-from ml_core.rollout.judge import Verdict, judge
 from ml_core.rollout.provenance import Origin
+from ml_core.rollout.simple_rule import Verdict, judge
 from ml_core.rollout.values import (
     CreateDeployment,
     CreateEndpoint,
