@@ -68,3 +68,13 @@ class Promises:
     most_per_interval: float = 4.0
     """The most that one interval may add to the logarithm of the evidence against a candidate: a burst of retries by one client
     is one event, not hundreds."""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the judge says, why in plain words, and the numbers behind it by name."""
+
+    verdict: Verdict
+    finding: Finding
+    reason: str
+    figures: Mapping[str, float] = field(default_factory=dict)
