@@ -110,7 +110,8 @@ class _Expectation:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A part of the road: the candidate gets `copies` or `live` percent of the requests until it has lasted, and was asked enough."""
+    """A part of the road: the candidate gets `copies` or `live` percent of the requests, until its time is over and it was asked
+    so often."""
 
     lasts: timedelta
     live: int = 0

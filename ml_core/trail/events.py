@@ -8,13 +8,13 @@ from datetime import timedelta
 from itertools import chain, islice
 
 from ml_core import inbox
+from ml_core.chain import months
 from ml_core.ingestion.catalogue import all_rows, index_of
 from ml_core.naming import fingerprint
 from ml_core.reconciling import JOBS, MODELS
 from ml_core.services import Services
 from ml_core.trail import rollouts, training
 from ml_core.trail.data import blob_told, match_step, receipt_step, receipts_of, waiting_steps, window_told
-from ml_core.trail.looks import months
 from ml_core.trail.values import Chapter, Step, moment
 
 # An event is looked for in the newest windows only: there is no index by event, for it would cost a write per event.

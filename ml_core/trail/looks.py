@@ -1,15 +1,11 @@
-"""The looks at a key: what the last one decided, when the next one comes, and the decisions that lie between two times."""
+"""The looks at a key: what the last one decided, and when the next one comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import chain
+from datetime import timedelta
 from typing import Any
 
-from ml_core.documents import time_name
 from ml_core.looks import last_look
-from ml_core.ports import Entry
 from ml_core.reconciling import FORGIVEN, NOT_OBSERVED, REFUSED
 from ml_core.services import Services
 from ml_core.trail.values import clock, count
@@ -60,34 +56,3 @@ def next_look(services: Services, kind: str, key: str) -> str:
     if services.now() - look.at > OVERDUE_AFTER and (failed or not resting):
         return f"{failed}the look that was due at {clock(look.at)} has not come: is the function app running?"
     return f"{failed}the next look is due now" if failed else ""
-
-
-def months(since: datetime, until: datetime) -> Iterator[str]:
-    """The months of a span as names of documents begin with them (202601), oldest first."""
-    first, last = (moment.year * 12 + moment.month - 1 for moment in (since, until))
-    for month in range(first, last + 1):
-        yield f"{month // 12:04d}{month % 12 + 1:02d}"
-
-
-def decisions(services: Services, kind: str, key: str, since: datetime) -> Iterator[Entry]:
-    """The decisions about a key that were taken, from `since` on, oldest first.
-
-    Names sort by time, so the ones before are never read, and those of the months before are not even listed. One whose tick
-    lost the race is kept too, but nobody follows it: a decision is told once the next one names it, or the key's own document.
-    """
-    folder = f"decisions/{kind}/{key}/"
-    head = state_of(services, kind, key).get("decision")
-    earliest = f"{folder}{time_name(since)}"
-    waiting: list[Entry] = []
-    # By months, each asked for once it is needed: whoever asks about yesterday lists nothing of the years before.
-    names = chain.from_iterable(services.ledger.keys(f"{folder}{month}") for month in months(since, services.now()))
-    for name in names:
-        if name < earliest or (entry := services.ledger.get(name)) is None:
-            continue
-        for earlier in waiting:
-            if earlier.key == entry.value["follows"]:
-                yield earlier
-                waiting = []
-                break
-        waiting.append(entry)
-    yield from (entry for entry in waiting if entry.key == head)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ml_core.chain import decisions
 from ml_core.ports import EndpointState, Entry, ModelVersion
 from ml_core.reconciling import ROLLOUTS
 from ml_core.services import Services
-from ml_core.trail.looks import answer_of, decisions, state_of
+from ml_core.trail.looks import answer_of, state_of
 from ml_core.trail.values import Chapter, Step, moment
 
 # What a person would tell of a rollout. Holding is told once, as the end, when it still holds.
@@ -68,7 +69,7 @@ def _steps(services: Services, endpoint: str, version: str, asked: Entry) -> Ite
     since = moment(asked.value, "at")
     if since is None:
         return
-    for decision in decisions(services, ROLLOUTS, endpoint, since):
+    for decision in decisions(services.ledger, ROLLOUTS, endpoint, since, services.now()):
         action, active = decision.value["action"], decision.value["state"]["active"]
         if action["kind"] not in _WORTH_TELLING or _subject(action, active) != version:
             continue

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ml_core.chain import decisions
 from ml_core.naming import is_job_name, training_job
 from ml_core.reconciling import JOBS, MODELS
 from ml_core.services import Services
 from ml_core.trail import rollouts
-from ml_core.trail.looks import answer_of, decisions, next_look, state_of
+from ml_core.trail.looks import answer_of, next_look, state_of
 from ml_core.trail.values import Chapter, Step, moment, some
 from ml_core.training.values import DATA
 
@@ -101,7 +102,7 @@ def _end_of(services: Services, model: str, job: str, submitted: Step) -> Chapte
 def _conclusion(services: Services, model: str, job: str, submitted: Step) -> tuple[Step, dict[str, Any]] | None:
     if submitted.at is None:
         return None
-    for decision in decisions(services, MODELS, model, since=submitted.at):
+    for decision in decisions(services.ledger, MODELS, model, submitted.at, services.now()):
         action = decision.value["action"]
         if action["kind"] == "conclude" and action["outcome"]["run"]["job"] == job:
             at = moment(decision.value, "now")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ml_core import inbox
+from ml_core.chain import decisions, months
 from ml_core.reconciling import MODELS
 from ml_core.trail import events
 from ml_core.trail.ask import why
-from ml_core.trail.looks import decisions, months
 from ml_core.trail.values import NothingKnown
 from tests.fakes import FakeLedger
 from tests.story import Story, first_model_serves
@@ -42,13 +41,13 @@ def test_the_months_of_a_span_are_told_over_the_end_of_a_year() -> None:
 def test_decisions_of_the_years_before_are_not_even_listed() -> None:
     story = Story()
     first_model_serves(story)
-    of_now = [entry.key for entry in decisions(story.services, MODELS, "flight-delay", story.clock() - timedelta(hours=1))]
+    now, since = story.clock(), story.clock() - timedelta(hours=1)
+    of_now = [entry.key for entry in decisions(story.ledger, MODELS, "flight-delay", since, now)]
     assert len(of_now) > 1
     for year in range(2000, 2026):
         story.ledger.overwrite(f"decisions/models/flight-delay/{year}0101T000000.000000Z-0.json", {"follows": None})
     ledger = Listed(story.ledger)
-    services = replace(story.services, ledger=ledger)
-    again = [entry.key for entry in decisions(services, MODELS, "flight-delay", story.clock() - timedelta(hours=1))]
+    again = [entry.key for entry in decisions(ledger, MODELS, "flight-delay", since, now)]
     assert again == of_now
     assert not [key for key in ledger.listed if "/20260301" not in key]
 
