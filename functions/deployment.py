@@ -1,9 +1,11 @@
 """Models become deployments."""
 
+import json
+
 import azure.functions as func
 
 from ml_core import bootstrap
-from ml_core.rollout import reconcile, request
+from ml_core.rollout import people_over_http, reconcile, request
 
 blueprint = func.Blueprint()
 
@@ -20,3 +22,12 @@ def request_rollout(event: str) -> None:
 def advance_rollout(message: func.QueueMessage) -> None:
     """One look at an endpoint: the next step of its rollout, if it is time for one."""
     reconcile.receive(bootstrap.services(), message.get_body().decode())
+
+
+@blueprint.function_name("command_rollout")
+@blueprint.route(route="rollouts/{endpoint}/{what}", methods=["POST"], trigger_arg_name="request")
+def command_rollout(request: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/rollouts/{endpoint}/{pause|resume|promote|abort|roll-back}: a person's word, as {"by", "reason", "version"}."""
+    endpoint, what = request.route_params["endpoint"], request.route_params["what"]
+    answer = people_over_http.answer(bootstrap.services(), endpoint, what, request.get_body())
+    return func.HttpResponse(json.dumps(answer.document), status_code=answer.status, mimetype="application/json")

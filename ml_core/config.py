@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,10 +23,13 @@ from ml_core.config_values import (
     Label,
     Manifest,
     ModelName,
+    Moment,
     NonEmpty,
     Probability,
     Schedule,
     Steps,
+    TimeZone,
+    Weekly,
     at_least,
 )
 from ml_core.errors import ConfigError
@@ -302,11 +305,27 @@ class Rollout(Section):
 class Freeze(Section):
     """A time in which nothing is promoted. Rolling back is always allowed."""
 
-    starts_at: datetime
+    starts_at: Moment
     """With its offset: 2026-12-23T18:00:00+01:00."""
 
-    ends_at: datetime
+    ends_at: Moment
     """With its offset."""
+
+    reason: NonEmpty
+    """For those who wait."""
+
+
+class WeeklyFreeze(Section):
+    """A time in every week in which nothing is promoted. Rolling back is always allowed."""
+
+    starts: Weekly
+    """The day and the time on the clock there: 'Fri 16:00'."""
+
+    ends: Weekly
+    """The same. Before `starts`: in the week after."""
+
+    time_zone: TimeZone = "UTC"
+    """Whose clock, by the name in the IANA database: Europe/Berlin."""
 
     reason: NonEmpty
     """For those who wait."""
@@ -364,6 +383,9 @@ class Config(Section):
 
     freeze: tuple[Freeze, ...] = ()
     """Times in which no candidate gets more traffic."""
+
+    freeze_weekly: tuple[WeeklyFreeze, ...] = ()
+    """The same in every week."""
 
     def asset_of(self, container: str, path: str) -> str | None:
         """The data asset that a blob belongs to. At most one: overlapping prefixes are refused."""
@@ -425,6 +447,7 @@ def _contradictions(config: Config) -> Iterator[Finding]:
             yield Finding(("data_assets", second, "prefix"), there.prefix, expected)
     for name, asset in config.data_assets.items():
         yield from _contradictions_of_a_window(("data_assets", name, "window"), asset.window)
+    yield from _contradictions_of_times(config)
 
 
 def _contradictions_of_a_window(place: tuple[str, ...], window: Window) -> Iterator[Finding]:
@@ -435,6 +458,21 @@ def _contradictions_of_a_window(place: tuple[str, ...], window: Window) -> Itera
     if window.marker is not None and window.max_files == 1:
         expected = "at least 2 beside a marker: with 1 every file closes its window before the marker comes"
         yield Finding((*place, "max_files"), 1, expected)
+
+
+def _contradictions_of_times(config: Config) -> Iterator[Finding]:
+    for number, once in enumerate(config.freeze):
+        if once.ends_at <= once.starts_at:
+            yield Finding(("freeze", number, "ends_at"), str(once.ends_at), f"a time after its beginning, {once.starts_at}")
+    for number, weekly in enumerate(config.freeze_weekly):
+        if weekly.ends == weekly.starts:
+            yield Finding(("freeze_weekly", number, "ends"), weekly.ends, "another time than its beginning")
+    for name, model in config.models.items():
+        deadlines = model.rollout.deadlines
+        if deadlines.repeat > deadlines.longest_repeat:
+            place = ("models", name, "rollout", "deadlines", "repeat")
+            expected = f"at most longest_repeat ({deadlines.longest_repeat}): people are told at least so often"
+            yield Finding(place, str(deadlines.repeat), expected)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
@@ -23,6 +24,7 @@ _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d
 _UNSAFE_IN_A_COMMAND = re.compile(r"['\"\\\x00-\x1f\x7f]|\$\{\{")
 _MANIFEST = re.compile(r"^(cumulative|window|latest [1-9][0-9]{0,6})\Z")
 _CRON_FIELD = re.compile(r"^[0-9A-Za-z*,/-]+$")
+_WEEKLY = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([0-9]{2}:[0-9]{2})\Z")
 
 
 def _duration(value: object) -> timedelta:
@@ -111,10 +113,46 @@ def _file_name(value: object) -> str:
     return value
 
 
+def _moment(value: object) -> datetime:
+    expected = "a time with its offset, such as 2026-12-23T18:00:00+01:00"
+    try:
+        # YAML reads an unquoted time as one, and a test may give one.
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(expected) from error
+    raise ValueError(f"{expected}: without it nobody knows where it is that late")
+
+
+def _weekly(value: object) -> str:
+    found = _WEEKLY.match(value) if isinstance(value, str) else None
+    try:
+        if found and time.fromisoformat(found[2]):
+            return found[0]
+    except ValueError:
+        pass  # 24:00 and 16:60 are no times: said below, as everything else
+    raise ValueError("a day and a time in quotes, such as 'Fri 16:00' (Mon, Tue, Wed, Thu, Fri, Sat, Sun; 00:00 to 23:59)")
+
+
+def _time_zone(value: object) -> str:
+    try:
+        return ZoneInfo(value if isinstance(value, str) else "").key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("a time zone's name of the IANA database, such as Europe/Berlin, or UTC") from error
+
+
 Duration = Annotated[
     timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30s", "5m", "2h", "PT1M"]})
 ]
 Schedule = Annotated[str, BeforeValidator(_ncrontab), WithJsonSchema({"type": "string", "examples": ["0 0 2 * * *"]})]
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
+Weekly = Annotated[
+    str,
+    BeforeValidator(_weekly),
+    WithJsonSchema({"type": "string", "pattern": "^(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [0-9]{2}:[0-9]{2}$", "examples": ["Fri 16:00"]}),
+]
+TimeZone = Annotated[str, BeforeValidator(_time_zone), WithJsonSchema({"type": "string", "examples": ["UTC", "Europe/Berlin"]})]
 Manifest = Annotated[
     str, BeforeValidator(_manifest), WithJsonSchema({"type": "string", "pattern": "^(cumulative|window|latest [1-9][0-9]{0,6})$"})
 ]

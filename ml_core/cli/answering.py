@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ml_core.errors import PermanentError, SettingError, TemporaryError, TidegateError
+from ml_core.rollout.people import NotKnown
 from ml_core.trail.values import NothingKnown
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def errors_in_one_line() -> Iterator[None]:
     """Errors that we know say what to do; anything else is a mistake of ours and keeps its traceback."""
     try:
         yield
-    except NothingKnown as error:
+    except (NothingKnown, NotKnown) as error:
         _end(str(error), UNKNOWN)
     except SettingError as error:
         here = 'on a laptop eval "$(.venv/bin/python -m local env)" brings them there (docs/how-to/operate.md)'

@@ -8,6 +8,7 @@ import typer
 
 from ml_core.cli.answering import ATTENTION, AsJson, By, errors_in_one_line, moment, services, who
 from ml_core.cli.inbox_commands import inbox_commands
+from ml_core.cli.rollout_commands import rollout_commands
 from ml_core.trail.values import count
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     "4 `status --check` found something that needs a person.",
 )
 app.add_typer(inbox_commands, name="inbox")
+app.add_typer(rollout_commands, name="rollout")
 
 
 @app.command()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 AlertKind = Literal["at zero", "provisioning", "no traffic", "source failed", "no verdict", "paused", "approval", "conflict"]
+
+# 2 to the power of this many seconds is longer than any deadline: what lies above would only overflow.
+_MOST_DOUBLINGS = 40
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,22 @@ class Deadlines:
     repeat: timedelta = timedelta(hours=1)
     longest_repeat: timedelta = timedelta(days=1)
 
+    def of(self, kind: AlertKind) -> timedelta:
+        """How long the situation may last before people are told for the first time."""
+        if kind == "conflict":
+            # Somebody changes the traffic of a rollout by hand: the pause has told so, and who did it may be at work right now.
+            return self.repeat
+        spans: dict[AlertKind, timedelta] = {
+            "provisioning": self.provisioning,
+            "at zero": self.at_zero,
+            "no traffic": self.no_traffic,
+            "source failed": self.source_failed,
+            "no verdict": self.no_verdict,
+            "paused": self.paused,
+            "approval": self.approval,
+        }
+        return spans[kind]
+
 
 @dataclass(frozen=True)
 class Alert:
@@ -31,3 +51,29 @@ class Alert:
 
     times: int
     last_at: datetime
+
+
+def due(kind: AlertKind, since: datetime, alerts: Mapping[str, Alert], deadlines: Deadlines, now: datetime) -> Alert | None:
+    """The alert as it is once it is raised now, when it is time for that; otherwise None.
+
+    `since` is when the situation began; `alerts` are those that were raised, by kind. One from before `since` was about an
+    earlier situation of the same kind, and does not keep this one quiet.
+    """
+    if now < due_at(kind, since, alerts, deadlines):
+        return None
+    raised = _raised(kind, since, alerts)
+    return Alert(raised.times + 1 if raised else 1, now)
+
+
+def due_at(kind: AlertKind, since: datetime, alerts: Mapping[str, Alert], deadlines: Deadlines) -> datetime:
+    """When people are to be told (again), should the situation last until then."""
+    raised = _raised(kind, since, alerts)
+    if raised is None:
+        return since + deadlines.of(kind)
+    doubled = deadlines.repeat.total_seconds() * 2.0 ** min(raised.times - 1, _MOST_DOUBLINGS)
+    return raised.last_at + timedelta(seconds=min(doubled, deadlines.longest_repeat.total_seconds()))
+
+
+def _raised(kind: AlertKind, since: datetime, alerts: Mapping[str, Alert]) -> Alert | None:
+    raised = alerts.get(kind)
+    return raised if raised is not None and raised.last_at >= since else None
