@@ -68,9 +68,8 @@ class Story:
         self.clock = FakeClock()
         self.ledger, self.queue = FakeLedger(), FakeWorkQueue(self.clock)
         self.containers, self.workspace = FakeContainers(self.clock), FakeWorkspace(self.clock)
-        self.evidence, self.dead_letters, self.notifier = FakeEvidence(), FakeDeadLetters(), FakeNotifier()
-        self.requests_per_look = 0
-        self.errors_per_look = 0
+        self.evidence = FakeEvidence(self.workspace)
+        self.dead_letters, self.notifier = FakeDeadLetters(), FakeNotifier()
         self.looks: list[str] = []
         self.services = Services(
             config=_config(text),
@@ -118,7 +117,6 @@ class Story:
             return True
         kind, message = received
         self.looks.append(kind)
-        self._traffic()
         try:
             _RECEIVERS[kind](self.services, message)
         except TemporaryError:
@@ -164,12 +162,6 @@ class Story:
 
     def settled(self, version: int) -> Callable[[], bool]:
         return lambda: f"{ROLLOUTS}/{ENDPOINT}.json" in self.ledger.entries and self.rollout()["settled"] == version
-
-    def _traffic(self) -> None:
-        endpoint = self.workspace.endpoint(ENDPOINT)
-        for slot in endpoint.traffic if endpoint else ():
-            just_now = self.clock() - timedelta(seconds=1)
-            self.evidence.saw(ENDPOINT, slot, just_now, requests=self.requests_per_look, errors=self.errors_per_look)
 
 
 def blob_created(blob: Blob, event_id: str = "e1", api: str = "PutBlob", sequencer: str = "") -> str:
@@ -239,7 +231,7 @@ def first_model_serves(story: Story) -> None:
 def first_canary_step_takes(story: Story) -> timedelta:
     """How long the next model, of February's file, stays at its first weight before it gets the second."""
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
     began_at = story.clock()

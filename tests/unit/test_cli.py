@@ -232,7 +232,7 @@ def test_a_retraining_of_a_model_that_nobody_knows_names_those_there_are(story: 
 
 def test_a_replayed_window_finds_what_was_missed_and_changes_nothing_else(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/lost.csv", announce=False)
     assert "1 event taken in again" in answer("replay-window", "flights", "--since", "2h", "--by", "anna")
     story.rest()

@@ -92,7 +92,7 @@ def test_what_cannot_be_listed_is_noted_and_looked_at_again_by_the_sweep(story: 
 
 def test_a_decision_of_a_tick_that_lost_the_race_is_not_on_the_chain_of_those_taken(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(lambda: story.workspace.serving(ENDPOINT).get("flight-delay:2") == "green 10 %")
     document = story.ledger.entries[f"{ROLLOUTS}/{ENDPOINT}.json"]
@@ -160,7 +160,7 @@ def test_a_model_that_left_the_configuration_in_the_middle_of_a_rollout_is_shown
 
 def test_data_that_goes_back_to_an_older_content_is_told_as_that(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(story.settled(2))
     story.rest()

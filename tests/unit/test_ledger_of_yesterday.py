@@ -76,7 +76,7 @@ def run(story: Story, cause: str, version: str) -> dict[str, Any]:
 def test_a_model_goes_on_from_where_yesterdays_app_has_left_it(running: str, last: str, status: str) -> None:
     story = Story()
     version = of_yesterday(story, running, last, status)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     jobs = set(story.workspace.submitted) or {f"train-{MODEL}-{version}"}
     story.sweep()
     story.rest()

@@ -56,7 +56,7 @@ def test_the_job_gets_everything_that_the_configuration_says(story: Story) -> No
 
 def test_a_second_file_ramps_a_green_deployment_up_and_archives_the_blue_one(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.rest()
     assert story.workspace.traffic_history == [
@@ -87,7 +87,8 @@ def test_each_step_is_watched_for_its_whole_interval(story: Story) -> None:
 
 def test_an_unhealthy_candidate_is_rolled_back_and_stays_for_people_to_look_at(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look, story.errors_per_look = 30, 1
+    story.evidence.per_minute = 600
+    story.evidence.behaves("flight-delay:2", errors=0.05)
     story.upload("incoming/february.csv")
     story.rest()
     assert story.rollout()["outcome"] == "rolled back"
@@ -98,10 +99,10 @@ def test_an_unhealthy_candidate_is_rolled_back_and_stays_for_people_to_look_at(s
 
 def test_after_a_rollback_the_next_version_takes_the_same_slot(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look, story.errors_per_look = 30, 1
+    story.evidence.per_minute = 600
+    story.evidence.behaves("flight-delay:2", errors=0.05)
     story.upload("incoming/february.csv")
     story.rest()
-    story.errors_per_look = 0
     story.upload("incoming/march.csv")
     story.rest()
     assert story.workspace.serving(ENDPOINT) == {"flight-delay:3": "green 100 %"}
@@ -119,7 +120,7 @@ def test_a_candidate_without_requests_is_held_and_neither_promoted_nor_rolled_ba
 
 def test_metrics_that_cannot_be_read_hold_the_step(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look, story.evidence.broken = 30, True
+    story.evidence.per_minute, story.evidence.broken = 600, True
     story.upload("incoming/february.csv")
     story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
     held_since = story.clock()
@@ -131,7 +132,7 @@ def test_metrics_that_cannot_be_read_hold_the_step(story: Story) -> None:
 
 def test_a_change_of_traffic_by_somebody_else_pauses_the_rollout_until_it_is_set_back(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(lambda: story.workspace.serving(ENDPOINT).get("flight-delay:2") == "green 10 %")
     story.workspace.set_traffic(ENDPOINT, {"blue": 60, "green": 40})
@@ -172,7 +173,7 @@ def test_a_skipped_smoke_test_says_so(story: Story) -> None:
 
 def test_a_newer_version_waits_for_the_end_of_the_rollout_under_way(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
     story.upload("incoming/march.csv")
@@ -282,7 +283,7 @@ def test_files_that_arrive_while_a_job_runs_lead_to_one_more_job(story: Story) -
         story.upload(f"incoming/{month}.csv")
         story.clock.advance(timedelta(seconds=90))
         story.until(lambda: not story.queue.messages or min(story.queue.messages)[0] > story.clock())
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.rest()
     # However many versions were made meanwhile, only the newest is pending.
     assert len(story.workspace.submitted) == 2
@@ -292,7 +293,7 @@ def test_files_that_arrive_while_a_job_runs_lead_to_one_more_job(story: Story) -
 
 def test_a_schedule_that_has_come_due_trains_on_the_same_version_once(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.clock.moment = story.clock().replace(hour=3, minute=0, second=30) + timedelta(days=1)
     for _ in range(3):
         request_due_training(story.services)
@@ -330,7 +331,7 @@ def test_the_event_of_a_step_or_of_a_foreign_run_wakes_nobody(story: Story) -> N
 def test_temporary_failures_anywhere_only_cost_time(failures: dict[str, int]) -> None:
     story = Story()
     object.__setattr__(story.services, "workspace", Flaky(story.workspace, failures))
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/january.csv")
     story.until(story.settled(1))
     story.upload("incoming/february.csv")
@@ -341,7 +342,7 @@ def test_temporary_failures_anywhere_only_cost_time(failures: dict[str, int]) ->
 
 def test_every_decision_is_kept_and_replays_to_the_same_action(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.rest()
     rules: dict[str, Rules] = {DATA_ASSETS: INGESTION, MODELS: TRAINING, ROLLOUTS: ROLLOUT}  # type: ignore[type-arg]

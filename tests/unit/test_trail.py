@@ -39,7 +39,7 @@ def story() -> Story:
 
 def second_model_is_at(story: Story, weights: dict[str, int]) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(lambda: weights in story.workspace.traffic_history)
 
@@ -66,7 +66,7 @@ def test_steps_come_in_the_order_of_time_and_name_the_documents_that_say_so(stor
 
 def test_a_version_that_was_followed_by_a_newer_one_says_so(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.rest()
     assert "does not serve: the newer version 2 has had its turn" in ends(why(story.services, FIRST))
@@ -80,10 +80,10 @@ def test_a_rollout_under_way_says_what_it_waits_for(story: Story) -> None:
 
 def test_a_version_that_waits_for_another_ones_rollout_tells_nothing_of_that(story: Story) -> None:
     second_model_is_at(story, {"blue": 90, "green": 10})
-    story.requests_per_look = 0
+    story.evidence.per_minute = 0
     request_rerun(story.services, "flight-delay", reason="a third one", by="anna")
     story.until(lambda: f"rollout-requests/{ENDPOINT}/3.json" in story.ledger.entries)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.until(lambda: {"blue": 75, "green": 25} in story.workspace.traffic_history)
     trail = why(story.services, "flight-delay:3")
     assert "flight-delay:3 waits until the rollout of flight-delay:2 is over" in ends(trail)
@@ -99,7 +99,7 @@ def test_steps_of_several_chapters_are_told_in_the_order_of_time_and_those_witho
 
 def test_a_rollback_is_told_with_its_reason(story: Story) -> None:
     second_model_is_at(story, {"blue": 90, "green": 10})
-    story.errors_per_look = 3
+    story.evidence.behaves("flight-delay:2", errors=0.3)
     story.rest()
     trail = why(story.services, SECOND)
     assert "rolling back: blue 100 %, green 0 %, because at 10 %" in told(trail)
@@ -306,7 +306,7 @@ def test_a_trail_reads_what_belongs_to_it_and_not_the_whole_ledger(story: Story)
 
 
 def test_at_every_moment_of_a_story_every_question_has_an_answer(story: Story) -> None:
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/january.csv")
     story.upload("incoming/february.csv", announce=False)
     asked = 0

@@ -122,7 +122,7 @@ def test_an_empty_file_whose_event_was_lost_is_told_to_have_been_found(story: St
 
 def test_a_deleted_file_says_that_later_versions_do_not_hold_it(story: Story) -> None:
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.rest()
     story.delete("incoming/february.csv")

@@ -287,7 +287,8 @@ def test_a_canary_step_and_a_rollback_tell_whose_they_are() -> None:
     first, second = (job.correlation_id for job, _ in story.workspace.submitted.values())
     assert first != second
     assert story.workspace.tags[ENDPOINT]["tidegate.correlation_id"] == second
-    story.errors_per_look = 1
+    story.evidence.per_minute = 600
+    story.evidence.behaves("flight-delay:2", errors=0.3)
     story.rest()
     assert story.rollout()["outcome"] == "rolled back"
     assert story.workspace.tags[ENDPOINT]["tidegate.correlation_id"] == second

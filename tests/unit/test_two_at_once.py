@@ -85,7 +85,7 @@ def test_a_process_that_stands_still_before_it_submits_trains_nothing_that_anoth
         operations.retrain(story.services, MODEL, "the image was patched", "anna")
         reconcile(story.services, MODEL)
 
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     workspace = Interrupted(story.workspace, "submit_training", meanwhile)
     reconcile(replace(story.services, workspace=workspace), MODEL)
     story.rest()
@@ -108,7 +108,7 @@ def test_the_pointer_to_the_newest_version_is_never_set_back() -> None:
     story = Story()
     first_model_serves(story)
     earlier = index_of(story.ledger, "flights")
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.rest()
     newest = story.ledger.entries["data-versions/flights.json"]
@@ -175,7 +175,7 @@ def test_whatever_two_could_write_is_written_under_a_condition() -> None:
     story.ledger = ledger
     story.services = replace(story.services, ledger=ledger)
     first_model_serves(story)
-    story.requests_per_look = 30
+    story.evidence.per_minute = 600
     story.delete("incoming/january.csv")
     operations.retrain(story.services, MODEL, "the image was patched", "anna")
     operations.replay_window(story.services, "flights", story.clock() - timedelta(hours=1), story.clock(), "anna")
