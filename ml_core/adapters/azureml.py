@@ -8,18 +8,20 @@ import io
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, reason_in_log, word
 from ml_core.adapters.failures import told_as
-from ml_core.adapters.scoring import score_by
-from ml_core.errors import Conflict, TemporaryError
+from ml_core.adapters.model_files import read_file
+from ml_core.adapters.scoring import Access, Scoring, score_by
+from ml_core.errors import Conflict, PermanentError, TemporaryError
 from ml_core.naming import is_model_version
-from ml_core.ports import DeploymentSpec, DeploymentState, EndpointState, JobState, ModelVersion, TrainingJob
+from ml_core.ports import DeploymentSpec, DeploymentState, EndpointState, JobState, ModelVersion, Question, Reply, TrainingJob
 from ml_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -149,6 +151,20 @@ class AzureMLWorkspace:
         # As numbers: as text, 9 would be newer than 10. What is no number was not registered by the job.
         return max((one for one in found if is_model_version(one.version)), key=lambda one: int(one.version), default=None)
 
+    def model_file(self, name: str, version: str, path: str, *, at_most: int) -> bytes | None:
+        with told_as(f"read {path} of the model {name}:{version}"):
+            found = self._found(lambda: self._client.models.get(name, version))
+            if found is None:
+                raise PermanentError(f"Could not read {path} of the model {name}:{version}: there is no such model.")
+            return read_file(
+                f"{name}:{version}",
+                str(found.path),
+                path,
+                at_most=at_most,
+                datastore=self._client.datastores.get,
+                credential=self._credential(),
+            )
+
     # ---- endpoints ----------------------------------------------------------------------------------------------------
     # The SDK's pollers are dropped: their threads end by themselves, and what became of an operation is read at the next tick.
 
@@ -235,11 +251,22 @@ class AzureMLWorkspace:
                 raise Conflict(f"Could not delete the deployment {name} of {endpoint}: it holds {held} and not {model}.")
             self._found(lambda: self._client.online_deployments.begin_delete(name, endpoint))
 
+    # ---- asking -------------------------------------------------------------------------------------------------------
+
+    def ask(self, endpoint: str, questions: Sequence[Question], timeout: timedelta) -> list[Reply]:
+        return self._scoring.ask(endpoint, questions, timeout)
+
     def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
+        return score_by(self._scoring, endpoint, Question(deployment, request))
+
+    @cached_property
+    def _scoring(self) -> Scoring:
+        return Scoring(self._access)
+
+    def _access(self, endpoint: str) -> Access:
         with told_as(f"read the scoring address of {endpoint}"):
             address = str(self._client.online_endpoints.get(endpoint).scoring_uri)
-            key = str(self._client.online_endpoints.get_keys(endpoint).primary_key)
-        return score_by(address, key, deployment, request)
+            return Access(address, str(self._client.online_endpoints.get_keys(endpoint).primary_key))
 
     @staticmethod
     def _found(call: Callable[[], Any]) -> Any:

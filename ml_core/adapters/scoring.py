@@ -6,26 +6,124 @@ would go past the traffic split (seen in azure-ai-ml 1.35).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ml_core.errors import PermanentError, TemporaryError
+from ml_core.ports import Question, Reply
 
-
-def score_by(address: str, key: str, deployment: str, request: Mapping[str, Any]) -> Any:
-    """POST a request pinned to `deployment`; return the answer's JSON. An answer that is no success is permanent."""
+if TYPE_CHECKING:
     import httpx
 
-    headers = {"Authorization": f"Bearer {key}", "azureml-model-deployment": deployment}
-    try:
-        answer = httpx.post(address, json=dict(request), headers=headers, timeout=60)
-    except httpx.TransportError as error:
-        raise TemporaryError(f"Could not reach {address}: {error!r}. It is tried again.") from error
-    if answer.status_code in (429, 502, 503, 504):
-        raise TemporaryError(f"{deployment} answered {answer.status_code} to a scoring request. It is tried again.")
+# What tells these requests from clients' ones in the logs of an endpoint's traffic.
+USER_AGENT, REQUEST_ID_PREFIX = "tidegate", "tidegate-"
+# An answer is scores and a name. What is longer is not read to its end.
+_LONGEST_ANSWER = 4_000_000
+_LONGEST_ERROR = 300
+_WRONG_KEY = (401, 403)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where an endpoint is asked, and the key that opens it."""
+
+    address: str
+    key: str = field(repr=False)
+
+
+class Scoring:
+    """Asks deployments by their name. `access` finds out where and with which key; that is kept until the key fits no more."""
+
+    def __init__(self, access: Callable[[str], Access]) -> None:
+        self._find, self._known = access, dict[str, Access]()
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        """One for all: a connection, and what is trusted, costs more than a score."""
+        import httpx
+
+        return httpx.Client(headers={"User-Agent": USER_AGENT})
+
+    def ask(self, endpoint: str, questions: Sequence[Question], timeout: timedelta) -> list[Reply]:
+        """One reply for each question, asked one after the other. TemporaryError when the endpoint cannot be reached or does not
+        take its own key."""
+        return [self._reply(endpoint, question, timeout) for question in questions]
+
+    def _reply(self, endpoint: str, question: Question, timeout: timedelta) -> Reply:
+        known = endpoint in self._known
+        reply = self._asked(self._access(endpoint), question, timeout)
+        if reply.status in _WRONG_KEY and known:  # it was made anew, or its keys were
+            del self._known[endpoint]
+            reply = self._asked(self._access(endpoint), question, timeout)
+        if reply.status in _WRONG_KEY:
+            self._known.pop(endpoint, None)
+            raise TemporaryError(f"{endpoint} does not take its own key (status {reply.status}). It is tried again.")
+        return reply
+
+    def _access(self, endpoint: str) -> Access:
+        if endpoint not in self._known:
+            self._known[endpoint] = self._find(endpoint)
+        return self._known[endpoint]
+
+    def _asked(self, access: Access, question: Question, timeout: timedelta) -> Reply:
+        import httpx
+
+        headers = {
+            "Authorization": f"Bearer {access.key}",
+            "azureml-model-deployment": question.deployment,
+            "x-ms-client-request-id": f"{REQUEST_ID_PREFIX}{uuid.uuid4()}",
+        }
+        allowed, began_at = timeout.total_seconds(), time.monotonic()
+        try:
+            with self._client.stream(
+                "POST", access.address, json=dict(question.request), headers=headers, timeout=allowed
+            ) as answer:
+                body = _read(answer, began_at + allowed)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise TemporaryError(f"Could not reach {access.address}: {error!r}. It is tried again.") from error
+        except (httpx.TimeoutException, TimeoutError):
+            return Reply(0, time.monotonic() - began_at, error=f"no answer within {allowed:g} s")
+        except httpx.TransportError as error:
+            return Reply(0, time.monotonic() - began_at, error=f"the connection broke off ({type(error).__name__})")
+        return _told(answer, body, time.monotonic() - began_at)
+
+
+def _read(answer: httpx.Response, until: float) -> bytes | None:
+    """The answer's bytes, None when they are too many; TimeoutError when they come too slowly, which httpx does not look at."""
+    body = b""
+    for piece in answer.iter_bytes():
+        body += piece
+        if len(body) > _LONGEST_ANSWER:
+            return None
+        if time.monotonic() > until:
+            raise TimeoutError
+    return body
+
+
+def _told(answer: httpx.Response, body: bytes | None, seconds: float) -> Reply:
+    import json
+
+    if body is None:
+        return Reply(answer.status_code, seconds, error=f"the answer has over {_LONGEST_ANSWER} bytes")
+    text = body.decode(errors="replace")
     if answer.status_code != 200:
-        raise PermanentError(f"{deployment} answered {answer.status_code} to a scoring request: {answer.text[:300]}")
+        return Reply(answer.status_code, seconds, error=text[:_LONGEST_ERROR])
     try:
-        return answer.json()
-    except ValueError as error:
-        raise PermanentError(f"{deployment} answered something that is not JSON: {answer.text[:300]}") from error
+        return Reply(200, seconds, json.loads(text))
+    except ValueError:
+        return Reply(200, seconds, error=text[:_LONGEST_ERROR])
+
+
+def score_by(scoring: Scoring, endpoint: str, question: Question) -> object:
+    """The JSON of the answer to one question. An answer that is no success is permanent."""
+    (reply,) = scoring.ask(endpoint, [question], timedelta(minutes=1))
+    if reply.status in (0, 429, 502, 503, 504):
+        raise TemporaryError(f"{question.deployment} answered {reply.status} to a scoring request. It is tried again.")
+    if reply.status != 200 or reply.body is None:
+        raise PermanentError(f"{question.deployment} answered {reply.status} to a scoring request: {reply.error}")
+    return reply.body

@@ -47,10 +47,7 @@ class UnusableError(ValueError):
 def golden_rows(content: bytes) -> Rows:
     """golden_requests.json: {"request": {"input_data": {"columns": [...], "data": [[...], ...]}}, "scores": [...]}."""
     document = _object(content)
-    request = document.get("request")
-    if not isinstance(request, dict):
-        raise UnusableError('expected {"request": {"input_data": ...}, "scores": [...]}')
-    found, scores = _rows(request.get("input_data"), "request.input_data"), document.get("scores")
+    found, scores = _rows(document), document.get("scores")
     if not found.rows:
         raise UnusableError("request.input_data.data: expected at least one row")
     if not isinstance(scores, list) or len(scores) != len(found.rows) or not all(is_score(score) for score in scores):
@@ -59,8 +56,8 @@ def golden_rows(content: bytes) -> Rows:
 
 
 def shadow_rows(content: bytes) -> Rows:
-    """shadow_requests.json: {"columns": [...], "data": [[...], ...]}, the rows in random order."""
-    return _rows(_object(content), "the file")
+    """shadow_requests.json: the same without scores, the rows in random order."""
+    return _rows(_object(content))
 
 
 def _object(content: bytes) -> Mapping[str, Any]:
@@ -73,13 +70,15 @@ def _object(content: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _rows(table: Any, where: str) -> Rows:
+def _rows(document: Mapping[str, Any]) -> Rows:
+    request = document.get("request")
+    table = request.get("input_data") if isinstance(request, dict) else None
     columns, rows = (table.get("columns"), table.get("data")) if isinstance(table, dict) else (None, None)
     if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns) or not isinstance(rows, list):
-        raise UnusableError(f'{where}: expected {{"columns": [names], "data": [rows]}}')
+        raise UnusableError('expected {"request": {"input_data": {"columns": [names], "data": [rows]}}}')
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(columns):
-            raise UnusableError(f"{where}.data, row {number}: expected a list of {len(columns)} values")
+            raise UnusableError(f"request.input_data.data, row {number}: expected a list of {len(columns)} values")
     return Rows(tuple(columns), tuple(tuple(row) for row in rows))
 
 

@@ -165,12 +165,13 @@ def rule_pairs(tally: PairsTally, promises: PairsPromises) -> Ruling:
 
 def flips_in_doubt(tally: PairsTally, promises: PairsPromises) -> bool:
     """Whether more decisions flipped than are allowed, though by too few rows to be sure that it is no chance."""
-    return not passed(tally, promises) and tally.flips > promises.max_flip_rate * tally.timed
+    return tally.flips > promises.max_flip_rate * tally.timed
 
 
 def passed(tally: PairsTally, promises: PairsPromises) -> bool:
-    """Whether it is shown, at the risk beta, that fewer decisions flip than are allowed."""
-    return log_capital_below(tally.flips, tally.timed, promises.max_flip_rate) >= math.log(1 / promises.beta)
+    """Whether it is shown, at the risk beta, that fewer decisions flip than are allowed, and nothing else looks worse."""
+    shown = log_capital_below(tally.flips, tally.timed, promises.max_flip_rate) >= math.log(1 / promises.beta)
+    return shown and tally.candidate_failed <= tally.stable_failed and tally.slower <= _MOST_OFTEN * tally.timed
 
 
 def evidence_against(tally: PairsTally, promises: PairsPromises) -> dict[str, float]:
