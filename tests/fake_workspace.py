@@ -35,7 +35,7 @@ class Scoring:
     """How the deployments of a model answer those who ask them directly."""
 
     shift: float = 0.0
-    """What is added to the score of every other row."""
+    """What is added to the scores of about half of the rows, always the same ones."""
 
     fails_every: int = 0
     """Of so many requests the first fails; 0: none."""
@@ -45,13 +45,26 @@ class Scoring:
 
 @dataclass(frozen=True)
 class AskedTraffic:
-    """A change of traffic that was asked for and accepted. `step` is None for somebody else's."""
+    """A change of traffic that was asked for. `step` is None for somebody else's; `refused` says why Azure would not take it."""
 
     at: datetime
     endpoint: str
     weights: dict[str, int]
     mirror: dict[str, int]
     step: int | None
+    found: EndpointState
+    """The endpoint at that moment."""
+
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """A deployment whose end was asked for and accepted."""
+
+    at: datetime
+    endpoint: str
+    deployment: DeploymentState
 
 
 @dataclass
@@ -91,7 +104,12 @@ class FakeWorkspace:
     traffic_history: list[dict[str, int]] = field(default_factory=list)
     """The weights that were asked for, as they were asked for."""
     traffic_asked: list[AskedTraffic] = field(default_factory=list)
-    """The same with all that belongs to it, and somebody else's among them."""
+    """The same with all that belongs to it, and those that were refused, and somebody else's."""
+    deleted: list[Deleted] = field(default_factory=list)
+    created: list[tuple[datetime, DeploymentSpec]] = field(default_factory=list)
+    """What was asked for and accepted, not by somebody else."""
+    answered: set[str] = field(default_factory=set)
+    """`created_at` of the deployments that have scored a request of those who ask them directly."""
     _busy_until: dict[str, datetime] = field(default_factory=dict)
     _wanted: dict[str, EndpointState] = field(default_factory=dict)
     _history: dict[str, list[tuple[datetime, EndpointState]]] = field(default_factory=dict)
@@ -176,6 +194,7 @@ class FakeWorkspace:
         if spec.slot in endpoint.deployments:
             return
         self.specs[spec.endpoint, spec.slot] = spec
+        self.created.append((self.clock(), spec))
         creating = DeploymentState(spec.slot, f"{spec.model}:{spec.version}", "Creating", created_at=self._created_at())
         ended = "Failed" if self.deployment_error else "Succeeded"
         created = replace(creating, provisioning_state=ended, error=self.deployment_error)
@@ -209,6 +228,7 @@ class FakeWorkspace:
         if found.traffic.get(name) or found.mirror.get(name):
             raise PermanentError(f"Could not delete the deployment {name}: it has traffic (status 400).")
         if name in found.deployments:
+            self.deleted.append(Deleted(self.clock(), endpoint, found.deployments[name]))
             rest = {slot: state for slot, state in found.deployments.items() if slot != name}
             deleting = {**rest, name: replace(found.deployments[name], provisioning_state="Deleting")}
             failed = {**rest, name: replace(found.deployments[name], provisioning_state="Failed", error=self.change_error)}
@@ -239,8 +259,8 @@ class FakeWorkspace:
             return Reply(0, timeout.total_seconds(), error=f"no answer within {timeout.total_seconds():g} s")
         if self.scoring_error or (how.fails_every and self._asked % how.fails_every == 0):
             return Reply(424, how.seconds, error=self.scoring_error or "the model failed")
-        shift = [how.shift * (number % 2) for number, _ in enumerate(question.request["input_data"]["data"])]
-        scores = [min(1.0, score + more) for score, more in zip(offline_scores(question.request), shift, strict=True)]
+        self.answered.add(deployment.created_at)
+        scores = [_shifted(score, how.shift) for score in offline_scores(question.request)]
         return Reply(200, how.seconds, {"scores": scores, "model": deployment.model})
 
     # ---- what others do -----------------------------------------------------------------------------------------------
@@ -304,9 +324,10 @@ class FakeWorkspace:
 
     def _shift(self, endpoint: str, weights: Mapping[str, int], mirror: Mapping[str, int], step: int | None) -> None:
         found = self.endpoints[endpoint]
-        if wrong := _wrong_with(found, weights, mirror):
+        wrong = _wrong_with(found, weights, mirror)
+        self.traffic_asked.append(AskedTraffic(self.clock(), endpoint, dict(weights), dict(mirror), step, found, wrong))
+        if wrong:
             raise PermanentError(f"Could not set the traffic of {endpoint}: {wrong} (status 400).")
-        self.traffic_asked.append(AskedTraffic(self.clock(), endpoint, dict(weights), dict(mirror), step))
         traffic, mirrored = ({name: weight for name, weight in one.items() if weight} for one in (weights, mirror))
         changed = replace(found, provisioning_state="Succeeded", traffic=traffic, mirror=mirrored)
         failed = replace(found, provisioning_state="Failed")
@@ -335,6 +356,10 @@ def offline_scores(request: Mapping[str, Any]) -> list[float]:
     """What every model says of these rows, unless its `Scoring` says something else: 0 to 0.9."""
     rows = [json.dumps(row).encode() for row in request["input_data"]["data"]]
     return [int.from_bytes(hashlib.sha256(row).digest()[:4], "big") / 2**32 * 0.9 for row in rows]
+
+
+def _shifted(score: float, shift: float) -> float:
+    return min(1.0, score + shift) if int(score * 2**20) % 2 else score
 
 
 def _written_by_the_pipeline(path: str) -> bytes | None:
