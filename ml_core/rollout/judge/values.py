@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,6 +41,16 @@ class Arms:
 
 
 @dataclass(frozen=True)
+class Ruling:
+    """What the judge says at one look, and the numbers behind it: e-values and what they are held against, by name."""
+
+    verdict: Verdict
+    finding: Finding
+    reason: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Promises:
     """What the judge keeps to, at any look and however often it looks.
 
@@ -49,14 +60,15 @@ class Promises:
     alpha: float = 0.01
     beta: float = 0.05
     psi: float = 3.0
-    """How much worse (as an odds ratio) a candidate must never be promoted with probability above beta. Smaller regressions are
+    """How many times as often a candidate fails that must not be promoted, but with probability beta. Smaller regressions are
     found as well, later."""
 
     budget: Mapping[str, float] = field(default_factory=lambda: {"errors": 0.7, "slow": 0.15, "pairs": 0.15})
-    """How alpha is divided: live and mirrored requests that fail or are slow, and the paired comparison of the shadow."""
+    """How alpha is divided: live and mirrored requests that fail or are slow, and the paired comparison of the shadow. Only the
+    proportions matter."""
 
     tripwire: int = 20
-    """When the first so many requests to the candidate all fail, it is rolled back without arithmetic. 0: no tripwire."""
+    """When the first so many requests to the candidate all fail, it is rolled back at once, also within the grace. 0: never."""
 
     grace: timedelta = timedelta(0)
     """So long after the candidate's first traffic is not judged (in both arms): cold caches are no regression."""
@@ -65,16 +77,31 @@ class Promises:
     """The promotion's second road: a candidate whose own error rate is shown to be below this may be promoted although the
     comparison with the stable deployment says nothing, since neither errs. None: this road is closed."""
 
-    most_per_interval: float = 4.0
-    """The most that one interval may add to the logarithm of the evidence against a candidate: a burst of retries by one client
+    most_per_interval: float = 0.5
+    """How far one interval may bring the evidence at most, as a part of the way to a rollback: a burst of retries by one client
     is one event, not hundreds."""
 
+    tolerated_slowness: float = 1.5
+    """A candidate is as good if slow answers are at most so many times as frequent as the stable deployment's."""
 
-@dataclass(frozen=True)
-class Ruling:
-    """What the judge says, why in plain words, and the numbers behind it by name."""
+    def alpha_for(self, metric: str) -> float:
+        """The part of alpha that the budget gives to `errors`, `slow` or `pairs`, after the tripwire's."""
+        return (self.alpha - self.tripwire_alpha) * self.budget[metric] / sum(self.budget.values())
 
-    verdict: Verdict
-    finding: Finding
-    reason: str
-    figures: Mapping[str, float] = field(default_factory=dict)
+    @property
+    def tripwire_at(self) -> int:
+        """How many requests the tripwire waits for: with too few, it alone would use up more than a tenth of alpha."""
+        least = math.ceil(math.log(self.alpha / 10) / math.log(_ALL_AND_HALF))
+        return max(self.tripwire, least) if self.tripwire else 0
+
+    @property
+    def tripwire_alpha(self) -> float:
+        """The most that the tripwire adds to the probability of rolling back a candidate that is as good.
+
+        That n of n requests fail here and at most m/2 of m there, m >= n, has a probability of at most
+        max over p of p^n (4p(1-p))^(m/2) (Chernoff), which is largest at m = n and p = 3/4: (3 sqrt(3) / 8)^n.
+        """
+        return _ALL_AND_HALF**self.tripwire_at if self.tripwire else 0.0
+
+
+_ALL_AND_HALF = 3 * math.sqrt(3) / 8

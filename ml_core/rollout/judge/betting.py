@@ -1,0 +1,90 @@
+"""Bets against a hypothesis. Who holds them gets richer on average only if it is false. Pure arithmetic.
+
+A capital of 1 is divided among bets, and each interval multiplies each bet by a likelihood ratio whose mean is at most 1 under
+the hypothesis. So the sum is a non-negative supermartingale (an e-process), and Ville's inequality (1939) bounds the probability
+that it ever reaches 1/alpha by alpha: at any look, however many there are. Three things may be done to it without breaking that:
+divide it as one likes before an interval is seen, give some of it away, and leave an interval out.
+See Ramdas, Gruenwald, Vovk, Shafer, "Game-theoretic statistics and safe anytime-valid inference" (Statistical Science, 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LARGEST = 1e9  # more evidence than anybody asks for is given away: floats stay far from infinity
+_LARGEST_LOG = 50.0
+
+
+@dataclass(frozen=True)
+class Capital:
+    """What the bets have become. `Capital()` is the beginning."""
+
+    bets: tuple[float, ...] = ()
+    """What lies on each alternative, in its order."""
+
+    idle: float = 1.0
+    """What is not yet bet. It is put on the alternatives bit by bit, so that against a regression that begins late there is money
+    that was not lost before (as in the e-detectors of Shin, Ramdas, Rinaldo 2023, but with weights that sum to 1)."""
+
+    surest: float = 0.0
+    """The logarithm of the largest factor by which a single interval multiplied the whole."""
+
+    @property
+    def log(self) -> float:
+        """The logarithm of the whole."""
+        return math.log(max(sum(self.bets) + self.idle, 1e-300))
+
+    @property
+    def log_without_the_surest(self) -> float:
+        """The same if the interval that said most had not been. It bounds what one arbitrary interval, such as a burst of retries
+        by one client, can do: nothing."""
+        return self.log - self.surest
+
+
+def bet(capital: Capital, logs: Sequence[float], weights: Sequence[float], *, start: float, most: float = math.inf) -> Capital:
+    """The capital after one more interval.
+
+    `logs`: the logarithms of the likelihood ratios, one for each alternative; -inf: that one is refuted. `weights` (they sum
+    to 1) say how money is divided that is bet from now on, which is the part `start` of the idle. `most`: the interval may
+    multiply the whole by exp(most) and no more; what is above that is given away.
+    """
+    before = sum(capital.bets) + capital.idle
+    fresh = start * capital.idle
+    bets = capital.bets or (0.0,) * len(weights)
+    bets = tuple(
+        (one + weight * fresh) * math.exp(min(log, _LARGEST_LOG)) for one, weight, log in zip(bets, weights, logs, strict=True)
+    )
+    idle = capital.idle - fresh
+    after = sum(bets) + idle
+    allowed = min(after, before * math.exp(min(most, _LARGEST_LOG)), _LARGEST)
+    kept = allowed / after
+    return Capital(tuple(one * kept for one in bets), idle * kept, max(capital.surest, math.log(allowed / before)))
+
+
+def by_ratio(x: int, y: int, q: float, ratio: float, null: float = 1.0) -> float:
+    """The logarithm of the likelihood ratio of "x is `ratio` times as frequent as y" against "at most `null` times".
+
+    x and y are counts of events among requests of which the part q (0 < q < 1) is x's. If x's requests have a mean probability of
+    at most `null` times that of y's, in whatever way single requests differ, the mean of this ratio is at most 1 (for ratio >
+    null; the other way round for ratio < null). With p and q0 the chances that an event is x's, and n independent requests:
+
+        log of the mean <= n (p - q0) (1 - q)/(1 - q0) (P(x)/null - P(y)),   from log(1 + u) <= u, and p > q0.
+
+    The binomial form is that of the draft's source (Lindon & Malek 2022, arXiv 2011.03567) for Poisson counts.
+    """
+    p, q0 = _part(ratio, q), _part(null, q)
+    return x * math.log(p / q0) + y * math.log((1 - p) / (1 - q0))
+
+
+def by_rate(x: int, n: int, rate: float, null: float) -> float:
+    """The logarithm of the likelihood ratio of "x of n, at `rate`" against `null`. For rate < null its mean is at most 1 under
+    every rate of at least `null` (Wald 1945). -inf when the rate is 0 and something happened all the same."""
+    if x and not rate:
+        return -math.inf
+    return (x * math.log(rate / null) if x else 0.0) + (n - x) * math.log((1 - rate) / (1 - null))
+
+
+def _part(ratio: float, q: float) -> float:
+    return ratio * q / (ratio * q + 1 - q)
