@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,11 +28,13 @@ from ml_core.adapters.storage_queue import StorageWorkQueue
 from ml_core.bootstrap import credential
 from ml_core.ports import Containers, DeadLetters, Ledger, ModelVersion, TrafficEvidence, WorkQueue, Workspace
 from ml_core.settings import Settings
+from tests.fake_workspace import Scoring
 from tests.fakes import FakeClock, FakeContainers, FakeDeadLetters, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json
+import time
 from azureml_inference_server_http.api.aml_response import AMLResponse
 
 def init():
@@ -44,6 +46,7 @@ def run(raw):
         raise ValueError("asked to fail")
     if "malformed" in request:
         return AMLResponse({"error": "asked to refuse"}, 400, json_str=True)
+    time.sleep(request.get("seconds", 0))
     return {"scores": [0.5]}
 """
 
@@ -87,6 +90,10 @@ class Place:
     wait: Callable[[], None]
     break_scoring: Callable[[str], None]
     """From now on new deployments fail with this."""
+    register_files: Callable[[ModelVersion, Mapping[str, bytes]], None]
+    """Register a model with these files, by their paths."""
+    answers_take: Callable[[str, float], None]
+    """From now on a model, `<name>:<version>`, takes so many seconds for an answer."""
 
     def until(self, happened: Callable[[], Any], *, within: float = 120) -> None:
         deadline = time.monotonic() + within
@@ -190,6 +197,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             endpoint_tags=lambda endpoint: fake.tags[endpoint],
             wait=lambda: clock.advance(timedelta(minutes=1)),
             break_scoring=lambda error: setattr(fake, "deployment_error", error),
+            register_files=lambda model, files: _register_fake(fake, model, files),
+            answers_take=lambda model, seconds: fake.scoring.update({model: Scoring(seconds=seconds)}),
         )
         return
     variables: dict[str, str] = request.getfixturevalue("azure_environment")
@@ -202,6 +211,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         endpoint_tags=lambda endpoint: dict(client.online_endpoints.get(endpoint).tags),
         wait=lambda: time.sleep(0.1),
         break_scoring=lambda error: _break_scoring(tmp_path, error),
+        register_files=lambda model, files: _register(client, model, tmp_path, files),
+        answers_take=lambda _model, _seconds: None,  # the questions say it to the scoring script
     )
 
 
@@ -228,12 +239,20 @@ def _settings(variables: dict[str, str]) -> Settings:
     return Settings.from_mapping({**variables, **uris})
 
 
-def _register(client: Any, model: ModelVersion, folder: Path) -> None:
+def _register_fake(fake: FakeWorkspace, model: ModelVersion, files: Mapping[str, bytes]) -> None:
+    fake.register_model(model)
+    fake.files.update({(model.name, model.version, path): content for path, content in files.items()})
+
+
+def _register(client: Any, model: ModelVersion, folder: Path, files: Mapping[str, bytes] | None = None) -> None:
     from azure.ai.ml.entities import Model
 
     place = folder / f"{model.name}-{model.version}"
     place.mkdir()
     (place / "model.json").write_text(json.dumps({"name": model.name}))
+    for path, content in (files or {}).items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(content)
     registered = Model(name=model.name, version=model.version, path=str(place), type="custom_model", tags=dict(model.tags))
     client.models.create_or_update(registered)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ml_core.errors import PermanentError
 from ml_core.ingestion.manifest import version_folder
-from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, TrainingJob
+from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, Question, TrainingJob
 from tests.contract.conftest import Place
 
 if TYPE_CHECKING:
@@ -207,15 +207,52 @@ def test_a_version_that_is_no_number_is_no_model_of_a_job(place: Place, name: Na
     assert found.version == "3"
 
 
-def test_a_deployment_at_zero_percent_scores_when_it_is_pinned(place: Place, name: Name) -> None:
+def a_deployment(place: Place, name: Name) -> tuple[str, str]:
+    """(an endpoint whose deployment blue stands at 0 %, its model)."""
     endpoint, model = name("line"), name("model")
     place.register_model(ModelVersion(model, "1"))
     place.port.create_endpoint(endpoint, {})
     place.until(settled(place, endpoint))
     place.port.create_deployment(spec(endpoint, "blue", model))
     place.until(settled(place, endpoint))
-    assert place.port.score(endpoint, "blue", {"input_data": {}})["scores"] == [0.5]
+    return endpoint, model
+
+
+TABLE = {"input_data": {"columns": ["carrier"], "data": [["AA"]]}}
+FIVE_SECONDS = timedelta(seconds=5)
+
+
+def test_a_deployment_at_zero_percent_answers_who_asks_it_by_its_name(place: Place, name: Name) -> None:
+    endpoint, _ = a_deployment(place, name)
+    replies = place.port.ask(endpoint, [Question("blue", TABLE)] * 3, FIVE_SECONDS)
+    assert [(reply.status, len(reply.body["scores"]), reply.error) for reply in replies] == [(200, 1, "")] * 3
+    assert all(0 < reply.seconds < 5 for reply in replies)
+    assert place.port.ask(endpoint, [], FIVE_SECONDS) == []
+    (nobody,) = place.port.ask(endpoint, [Question("green", TABLE)], FIVE_SECONDS)
+    assert (nobody.status, nobody.body) == (404, None)
+
+
+def test_what_a_deployment_does_wrong_is_a_reply(place: Place, name: Name) -> None:
+    endpoint, model = a_deployment(place, name)
+    place.answers_take(f"{model}:1", 3)
+    (late,) = place.port.ask(endpoint, [Question("blue", {**TABLE, "seconds": 3})], timedelta(milliseconds=200))
+    assert (late.status, late.body, late.error) == (0, None, "no answer within 0.2 s")
+    assert 0.2 <= late.seconds < 3
+    place.answers_take(f"{model}:1", 0.02)
     if hasattr(place.port, "scoring_error"):
         place.port.scoring_error = "asked to fail"
-    with pytest.raises(PermanentError, match="blue answered"):
-        place.port.score(endpoint, "blue", {"fail": True})
+    (failed,) = place.port.ask(endpoint, [Question("blue", {**TABLE, "fail": True})], timedelta(seconds=10))
+    assert (failed.status, failed.body) == (424, None)
+    assert failed.error
+
+
+def test_a_file_of_a_model_is_read_unless_it_is_too_large_or_not_there(place: Place, name: Name) -> None:
+    model = name("model")
+    place.register_files(ModelVersion(model, "1"), {"golden.json": b'{"scores": [0.5]}', "more/rows of ours.json": b""})
+    assert place.port.model_file(model, "1", "golden.json", at_most=17) == b'{"scores": [0.5]}'
+    assert place.port.model_file(model, "1", "more/rows of ours.json", at_most=17) == b""
+    assert place.port.model_file(model, "1", "nothing.json", at_most=17) is None
+    with pytest.raises(PermanentError, match=rf"golden\.json of the model {model}:1 has 17 bytes, and 16 are allowed"):
+        place.port.model_file(model, "1", "golden.json", at_most=16)
+    with pytest.raises(PermanentError, match="there is no such model"):
+        place.port.model_file(model, "2", "golden.json", at_most=17)
