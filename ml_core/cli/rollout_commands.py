@@ -92,5 +92,5 @@ def _ask(endpoint: str, what: What, reason: str, by: str, json: bool, version: s
     if json:
         show.as_json(asked)
     else:
-        about = f"version {version}" if version else (asked.rollout or "the rollout")
+        about = f"to version {version}" if version else (asked.rollout or "the rollout")
         show.line(f"{what} {about} at {endpoint} is asked for, as command {asked.number}. Follow it by: why endpoints/{endpoint}")
