@@ -8,7 +8,7 @@ import typer
 
 from ml_core.cli.answering import ATTENTION, AsJson, By, errors_in_one_line, moment, services, who
 from ml_core.cli.inbox_commands import inbox_commands
-from ml_core.cli.rollout_commands import rollout_commands
+from ml_core.cli.rollout_views import rollout_commands
 from ml_core.trail.values import count
 
 app = typer.Typer(

@@ -103,6 +103,12 @@ def harmless(text: str) -> str:
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
 
 
+def width() -> int | None:
+    """The terminal's, in characters; None in a pipe."""
+    console = _console()
+    return console.width if console.is_terminal else None
+
+
 def _console() -> Console:
     # Made for each line: standard output may be a pipe, and a terminal's width changes.
     console = Console(highlight=False, markup=False, emoji=False)

@@ -25,9 +25,14 @@ from ml_core.rollout.state import Observation, Rollout, State
 STORIES = "rollout-stories"
 
 # `<endpoint>-<model version>-<time>`: checked before it becomes a path, since people type it.
-_ID = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,31})-([1-9][0-9]{0,8})-([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)")
+_ENDPOINT = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,31}")
+_ID = re.compile(rf"({_ENDPOINT.pattern})-([1-9][0-9]{{0,8}})-([0-9]{{8}}T[0-9]{{6}}\.[0-9]{{6}}Z)")
 # Of decisions that are made again: another processor's logarithm may differ in the last digit.
 _SAME = 1e-9
+
+
+class NoSuchRolloutError(PermanentError):
+    """No rollout is known by this id."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,11 @@ def is_rollout_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def is_endpoint(ledger: Ledger, text: str) -> bool:
+    """Whether a rollout has ever begun at an endpoint of this name."""
+    return _ENDPOINT.fullmatch(text) is not None and next(iter(ledger.keys(f"{STORIES}/{text}/")), None) is not None
+
+
 def stories(ledger: Ledger, endpoint: str, newest: int = 20) -> list[Heading]:
     """An endpoint's newest rollouts, the newest first."""
     begun = _begun(ledger, endpoint)
@@ -92,7 +102,7 @@ def stories(ledger: Ledger, endpoint: str, newest: int = 20) -> list[Heading]:
 
 
 def story(ledger: Ledger, rollout: str) -> Story:
-    """The story of a rollout by its id. PermanentError: there is none of that id, or a later version of the app kept it."""
+    """The story of a rollout by its id. NoSuchRolloutError; PermanentError when its decisions cannot be read (any more)."""
     return _told(ledger, _heading(ledger, rollout))
 
 
@@ -106,7 +116,7 @@ def _heading(ledger: Ledger, rollout: str) -> Heading:
     found = ledger.get(f"{STORIES}/{form[1]}/{rollout}.json") if form else None
     if form is None or found is None:
         expected = "<endpoint>-<model version>-<time it began>, as `rollout list` shows it"
-        raise PermanentError(f"No rollout is known as {rollout[:100]!r}; expected {expected}.")
+        raise NoSuchRolloutError(f"No rollout is known as {rollout[:100]!r}; expected {expected}.")
     following = [one.began_at for one in _begun(ledger, form[1]) if one.began_at > _began_at(form)]
     return _ended(ledger, _of(found), min(following, default=None))
 
