@@ -70,7 +70,7 @@ def pipeline(files: list[Path], target: str, positive: str, ids: list[str], out:
     tracking, model = Tracking(), out / "model"
     booster, losses = train.train(parts["train"], parts["validation"], description, settings)
     flavour.save_model(booster, description, model, Path(features.__file__))
-    golden.write(model, parts["test"], description)
+    golden.write(model, parts["test"], description, shadow_rows=1000, seed=42)
     train.log(tracking, booster, losses, parts, settings)
     tracking.log_folder(model, "model")
     lap("train")

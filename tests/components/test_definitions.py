@@ -35,7 +35,7 @@ def test_no_pipeline_input_is_lost_on_its_way_to_azure(job) -> None:
     sent = job._to_rest_object().properties.inputs
     assert set(sent) == set(job.inputs) == {
         "data", "data_asset", "data_version", "data_account_url", "model_name", "target_column", "positive_value", "id_columns",
-        "git_commit", "cause", "correlation_id", "seed", "test_fraction",
+        "git_commit", "cause", "correlation_id", "seed", "shadow_rows", "test_fraction",
         "min_auc", "min_average_precision", "max_log_loss", "max_calibration_error",
     }  # fmt: skip
 

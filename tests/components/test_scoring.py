@@ -98,6 +98,34 @@ def test_the_golden_requests_of_a_model_are_held_out_rows_and_what_its_deploymen
     assert all([row[0], row[4]] in held_out for row in table["data"])
 
 
+def test_held_out_rows_are_kept_for_the_shadow_in_random_order_as_many_as_are_wanted(pipeline: Pipeline, tmp_path: Path) -> None:
+    held_out = json.loads(jobs.script(HELD_OUT, pipeline.folder / "prepared"))
+    request = json.loads((pipeline.folder / "model/shadow_requests.json").read_text())["request"]
+    rows = [[row[0], row[4]] for row in request["input_data"]["data"]]
+    assert request["input_data"]["columns"] == ["tenure", "charge", "plan", "paperless", "joined_at"]
+    assert sorted(rows, key=str) == sorted(held_out, key=str)
+    assert rows != held_out
+    (served,) = serve(pipeline, tmp_path, request)
+    assert len(served["scores"]) == len(rows) > 100
+    for wanted, kept in ((7, 7), (0, None)):
+        model = shutil.copytree(pipeline.folder / "model", tmp_path / f"{wanted} rows")
+        (model / "shadow_requests.json").unlink()
+        jobs.script(WRITE_GOLDEN, model, pipeline.folder / "prepared", wanted)
+        file = model / "shadow_requests.json"
+        assert (len(json.loads(file.read_text())["request"]["input_data"]["data"]) if file.exists() else None) == kept
+
+
+WRITE_GOLDEN = """
+import json, sys
+import pyarrow.parquet
+from pathlib import Path
+from golden import write
+model, prepared = Path(sys.argv[1]), Path(sys.argv[2])
+description = json.loads((model / "artifacts/features.json").read_text())
+write(model, pyarrow.parquet.read_table(prepared / "test.parquet"), description, shadow_rows=int(sys.argv[3]), seed=42)
+"""
+
+
 HELD_OUT = """
 import json, sys
 import pyarrow.parquet

@@ -1,6 +1,6 @@
 """Step 3: gradient boosted trees on the training split, stopped by the validation split; the model as an MLflow folder.
 
-The test split is not looked at but for a few rows, which are scored by the finished model and kept with it (`golden`).
+The test split is not learned from: some of its rows are kept with the finished model, for those who deploy it (`golden`).
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ def main() -> None:
     parser.add_argument("--prepared", type=Path, required=True, help="output folder of prepare")
     for name, value in asdict(Settings()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
+    parser.add_argument("--shadow_rows", type=int, default=1000, help="held-out rows that are kept with the model; 0: none")
     parser.add_argument("--model", type=Path, required=True, help="output folder: the MLflow model")
     arguments = vars(parser.parse_args())
-    prepared, model = arguments.pop("prepared"), arguments.pop("model")
+    prepared, model, shadow_rows = (arguments.pop(name) for name in ("prepared", "model", "shadow_rows"))
     settings = Settings(**arguments)
     tracking = Tracking()
     description = json.loads((prepared / "features.json").read_text())
     tables = {name: pq.read_table(prepared / f"{name}.parquet") for name in ("train", "validation")}
     booster, losses = train(tables["train"], tables["validation"], description, settings)
     save_model(booster, description, model, Path(features.__file__))
-    golden.write(model, pq.read_table(prepared / "test.parquet"), description)
+    test = pq.read_table(prepared / "test.parquet")
+    golden.write(model, test, description, shadow_rows=shadow_rows, seed=settings.seed)
     log(tracking, booster, losses, tables, settings)
     tracking.log_folder(model, "model")
 
