@@ -134,7 +134,8 @@ def _webhook(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "").strip()
     try:
         url = urlsplit(value)
-        on_this_machine = url.hostname in ("127.0.0.1", "::1") and url.port is not None
+        port = url.port
+        on_this_machine = url.hostname in ("127.0.0.1", "::1") and port is not None
         whole = value.isascii() and value.isprintable() and " " not in value and not url.username
     except ValueError:  # a port that is none, half an IPv6 address
         whole = False

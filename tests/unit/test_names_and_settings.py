@@ -103,5 +103,6 @@ def test_the_example_of_the_local_settings_holds_every_setting() -> None:
     example = Settings.from_mapping(values)
     assert example.workspace == "tidegate-local"
     optional = {"TIDEGATE_RESOURCE_MANAGER", "TIDEGATE_CONFIG", "TIDEGATE_LEDGER_CONTAINER", "TIDEGATE_GIT_COMMIT"}
-    optional |= {"TIDEGATE_DEAD_LETTER_CONTAINER"}
+    optional |= {"TIDEGATE_DEAD_LETTER_CONTAINER", "TIDEGATE_NOTIFY_WEBHOOK", "TIDEGATE_NOTIFY_FORMAT"}
+    optional |= {"TIDEGATE_LOG_ANALYTICS", "TIDEGATE_LOG_ANALYTICS_WORKSPACE"}
     assert {name for name in values if name.startswith("TIDEGATE_")} == set(GOOD) | optional
