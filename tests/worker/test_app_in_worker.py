@@ -54,6 +54,15 @@ CALLS: dict[str, dict[str, Any]] = {
     "sweep_active_keys": TIMER,
     "collect_dead_letters": TIMER,
     "start_due_retraining": TIMER,
+    "command_rollout": {
+        "kind": "http",
+        "value": {
+            "method": "POST",
+            "url": "http://127.0.0.1/api/rollouts/flight-delay/pause",
+            "params": {"endpoint": "flight-delay", "what": "pause"},
+            "body": json.dumps({"by": "anna", "reason": "odd scores"}),
+        },
+    },
     "show_status": {"kind": "http", "value": {"method": "GET", "url": "http://127.0.0.1/api/status"}},
 }
 
@@ -120,6 +129,12 @@ def test_an_uploaded_blob_is_noted_and_wakes_its_data_asset(ran: Ran) -> None:
 def test_events_and_messages_that_nobody_of_us_wrote_are_kept_with_a_reason(ran: Ran) -> None:
     # One item for the event that two functions were given, and one for each queue's message.
     assert len([note for note in ran.notes if note.startswith("inbox/")]) == 4
+
+
+def test_a_command_that_fits_nothing_is_answered_with_a_sentence(ran: Ran) -> None:
+    answer = ran.results["command_rollout"]["returned"]
+    assert (answer["status_code"], answer["headers"]["content-type"]) == ("409", "application/json")
+    assert "no rollout under way at flight-delay" in json.loads(answer["body"]["bytes"])["error"]
 
 
 def test_the_status_is_json_with_every_kind_of_key(ran: Ran) -> None:
