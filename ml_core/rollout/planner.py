@@ -24,11 +24,11 @@ if TYPE_CHECKING:  # the state holds a plan
 
 _START = datetime(2000, 1, 1, tzinfo=UTC)  # any day: only what lies between two times counts
 # So many intervals are imagined at most; of a longer span they are wider ones. A plan is made while a look is at work.
-_INTERVALS = 400
+_INTERVALS = 300
 # The 95th percentile of a deployment's own latency: so much of its requests is slower.
 _SLOW = 0.05
 _LONGEST_DEADLINE = timedelta(days=14)
-_MOST_REPLAYED = 4096
+_MOST_REPLAYED, _TIMES = 4096, 4
 _TOLERABLE = (0.002, 0.005, 0.01, 0.02, 0.05)
 
 
@@ -44,7 +44,10 @@ class Plan:
     """A candidate that is as good."""
 
     caught_after: timedelta | None
-    """One that is psi times worse."""
+    """One that is psi times worse is rolled back."""
+
+    tolerated: bool = False
+    """One that is psi times worse would be promoted: it still fails less often than is tolerated."""
 
     advice: tuple[str, ...] = ()
     """What to change when there will be no verdict within the deadline; empty otherwise."""
@@ -54,25 +57,35 @@ def plan(history: History | SourceFailed | None, rules: RolloutRules) -> Plan:
     """What the stable deployment's `history` lets expect of a rollout by these rules, from the candidate's first request on."""
     if isinstance(history, SourceFailed):
         told = f"the stable deployment's history cannot be read ({history.reason}), so that nothing is expected of this rollout"
-        return Plan(0.0, None, None, None, (told,))
+        return Plan(0.0, None, None, None, advice=(told,))
     if history is None or history.requests == 0 or history.seconds <= 0:
         told = "nobody has asked the stable deployment anything lately: without requests there is no verdict, so replay some"
-        return Plan(0.0, None, None, None, (told,))
+        return Plan(0.0, None, None, None, advice=(told,))
     load = _load(history)
     promises = judge.promises_for(rules.promises, history)
     promoted = _expected(load, rules, promises).promoted_after
-    caught = _expected(load, rules, promises, times_worse=promises.psi).caught_after
-    advice = () if promoted else tuple(_advice(load, rules, promises))
-    return Plan(load.requests * 60, history.errors / history.requests, promoted, caught, advice)
+    worse = _expected(load, rules, promises, times_worse=promises.psi)
+    return Plan(
+        requests_per_minute=load.requests * 60,
+        error_rate=history.errors / history.requests,
+        promoted_after=promoted,
+        caught_after=worse.caught_after,
+        tolerated=worse.promoted_after is not None,
+        advice=() if promoted else tuple(_advice(load, rules, promises)),
+    )
 
 
 def told(made: Plan, psi: float) -> str:
     """A plan in a sentence without its full stop."""
     if made.error_rate is None:
         return made.advice[0]
-    known = f"{made.requests_per_minute:.3g} requests a minute, of which {made.error_rate:.3%} fail"
+    known = f"{_number(made.requests_per_minute)} requests a minute, of which {100 * made.error_rate:.2g} % fail"
     promoted = f"is promoted after about {span(made.promoted_after)}" if made.promoted_after else "gets no verdict in time"
-    caught = f"is found after about {span(made.caught_after)}" if made.caught_after else "is not promoted, but not found in time"
+    caught = "is neither promoted nor found in time"
+    if made.caught_after:
+        caught = f"is found after about {span(made.caught_after)}"
+    elif made.tolerated:
+        caught = "still fails less often than is tolerated, and is promoted too"
     change = f". To change: {'; or '.join(made.advice)}" if made.advice else ""
     return f"{known}: a candidate that is as good {promoted}, one that is {psi:g} times worse {caught}{change}"
 
@@ -83,6 +96,10 @@ def span(length: timedelta) -> str:
     units = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
     first = next((place for place, (number, _) in enumerate(units) if number), 3)
     return " ".join(f"{number} {unit}" for number, unit in units[first : first + 2] if number or unit == "s" == units[first][1])
+
+
+def _number(requests: float) -> str:
+    return f"{requests:,.0f}" if requests >= 10 else f"{requests:.2g}"
 
 
 @dataclass(frozen=True)
@@ -133,7 +150,7 @@ def _expected(load: _Load, rules: RolloutRules, promises: Promises, *, times_wor
     """Walk the road with a candidate whose odds of failing are `times_worse` those of the stable deployment."""
     stages = list(_stages(rules))
     longest = sum((stage.lasts for stage in stages), timedelta(0)) + rules.deadlines.no_verdict
-    width = max(rules.granularity, longest / _INTERVALS)
+    width = rules.granularity * max(1, math.ceil(longest / _INTERVALS / rules.granularity))
     # A wider interval stands for several, and each of them may add so much.
     promises = replace(promises, most_per_interval=promises.most_per_interval * (width / rules.granularity))
     arms, tally, at = _Arms(load, width, times_worse), Tally(), _START
@@ -188,8 +205,8 @@ def _advice(load: _Load, rules: RolloutRules, promises: Promises) -> Iterator[st
     if shadowed := _longer_shadow(load, rules, promises):
         yield shadowed
     if times := _replayed(load, rules, promises):
-        wanted = load.requests * 60 * times
-        yield f"replayed load, so that {wanted:.3g} requests a minute come instead of {load.requests * 60:.3g}"
+        now, wanted = _number(load.requests * 60), _number(load.requests * 60 * times)
+        yield f"replayed load, so that {wanted} requests a minute come instead of {now}"
     patient = replace(rules, deadlines=replace(rules.deadlines, no_verdict=_LONGEST_DEADLINE))
     if after := _expected(load, patient, promises).promoted_after:
         yield f"a longer deadlines.no_verdict (a verdict after about {span(after)})"
@@ -216,9 +233,9 @@ def _longer_shadow(load: _Load, rules: RolloutRules, promises: Promises) -> str:
 
 def _replayed(load: _Load, rules: RolloutRules, promises: Promises) -> int:
     """How many times as many requests would do; 0: none of those that were tried."""
-    times = 2
+    times = _TIMES
     while times <= _MOST_REPLAYED:
         if _expected(replace(load, requests=load.requests * times), rules, promises).promoted_after:
             return times
-        times *= 2
+        times *= _TIMES
     return 0

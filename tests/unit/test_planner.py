@@ -1,0 +1,181 @@
+"""What the planner expects of a rollout, held against rollouts with counts of chance. Nothing is faked: it is all arithmetic."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+
+import numpy as np
+import pytest
+
+from ml_core.ports import Counts, History, SourceFailed
+from ml_core.rollout.deadlines import Deadlines
+from ml_core.rollout.judge import Arms, Promises, Tally, Verdict, promises_for, rule, weigh
+from ml_core.rollout.judge.pairs import PairsPromises
+from ml_core.rollout.planner import plan, span, told
+from ml_core.rollout.state import RolloutRules
+
+MINUTE = timedelta(minutes=1)
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+RULES = RolloutRules(
+    steps=(10, 25, 50, 100),
+    interval=10 * MINUTE,
+    min_requests=20,
+    bake=10 * MINUTE,
+    bake_mirror=10,
+    poll=timedelta(seconds=15),
+    evidence_delay=timedelta(0),
+    granularity=MINUTE,
+    promises=Promises(),
+    shadow=None,
+    shadow_mirror=0,
+    shadow_duration=timedelta(0),
+    shadow_requests=0,
+    smoke_required=True,
+    deadlines=Deadlines(),
+    supersede="never",
+    return_window=3,
+)
+SHADOWED = replace(RULES, shadow=PairsPromises(), shadow_mirror=20, shadow_duration=10 * MINUTE)
+DAY = 86_400
+
+
+def history(per_second: float, error_rate: float) -> History:
+    requests = round(per_second * DAY)
+    return History(requests, round(requests * error_rate), DAY, p95_ms=120.0)
+
+
+def simulated(rules: RolloutRules, past: History, times_worse: float, seed: int) -> tuple[Verdict, timedelta]:
+    """A rollout with counts of chance: which verdict ended it, and when."""
+    chance, promises = np.random.default_rng(seed), promises_for(rules.promises, past)
+    failing = past.errors / past.requests
+    worse = times_worse * failing / (1 - failing + times_worse * failing)
+    tally, at = Tally(), START
+
+    def answers(requests: float, rate: float) -> Counts:
+        asked = int(chance.poisson(requests))
+        slow = int(chance.binomial(asked, 0.05))
+        return Counts(asked, int(chance.binomial(asked, rate)), slow=slow, slow_at_most=slow)
+
+    steps = [(0.0, rules.shadow_mirror / 100)] if rules.shadow else []
+    steps += [(step / 100, 0.0) for step in rules.steps if step < 100]
+    for number, (live, copied) in enumerate(steps):
+        began_at = at
+        while True:
+            per_minute = 60 * past.requests / past.seconds
+            candidate, stable = answers(per_minute * (live or copied), worse), answers(per_minute * (1 - live), failing)
+            share = live or copied / (1 + copied)
+            tally, at = weigh(tally, [Arms(at, candidate, stable, share)], promises, since=START), at + MINUTE
+            verdict = rule(tally, promises).verdict
+            if verdict is Verdict.ROLL_BACK or at - began_at > rules.interval + rules.deadlines.no_verdict:
+                return verdict, at - START
+            if at - began_at >= rules.interval and (number < len(steps) - 1 or verdict is Verdict.PROMOTE):
+                break
+    return Verdict.PROMOTE, at - START
+
+
+@pytest.mark.parametrize(
+    ("rules", "per_second", "error_rate"),
+    [(RULES, 10, 0.005), (RULES, 1, 0.005), (SHADOWED, 3, 0.002), (RULES, 2, 0.0), (RULES, 0.3, 0.02)],
+    ids=["busy", "calm", "shadowed", "without an error", "quiet and faulty"],
+)
+def test_the_median_of_the_promotions_of_good_candidates_is_near_what_was_planned(
+    rules: RolloutRules, per_second: float, error_rate: float
+) -> None:
+    past = history(per_second, error_rate)
+    made = plan(past, rules)
+    ended = [simulated(rules, past, 1.0, seed) for seed in range(21)]
+    promoted = median(after / MINUTE for verdict, after in ended if verdict is Verdict.PROMOTE)
+    assert made.promoted_after is not None
+    assert made.advice == ()
+    assert 0.7 <= made.promoted_after / MINUTE / promoted <= 1.5, (made.promoted_after, promoted)
+
+
+@pytest.mark.parametrize(
+    ("rules", "per_second", "error_rate"),
+    [(RULES, 10, 0.005), (RULES, 1, 0.01), (SHADOWED, 10, 0.002), (RULES, 50, 0.05)],
+    ids=["busy", "calm", "shadowed", "obvious"],
+)
+def test_the_median_of_the_rollbacks_of_bad_candidates_is_near_what_was_planned(
+    rules: RolloutRules, per_second: float, error_rate: float
+) -> None:
+    past = history(per_second, error_rate)
+    made = plan(past, rules)
+    ended = [simulated(rules, past, rules.promises.psi, seed) for seed in range(21)]
+    caught = median(after / MINUTE for verdict, after in ended if verdict is Verdict.ROLL_BACK)
+    assert made.caught_after is not None
+    assert 0.6 <= made.caught_after / MINUTE / caught <= 1.6, (made.caught_after, caught)
+
+
+def test_a_plan_says_what_it_rests_on_and_what_it_expects() -> None:
+    assert re.fullmatch(
+        r"600 requests a minute, of which 0\.5 % fail: a candidate that is as good is promoted after about 30 min, "
+        r"one that is 3 times worse is found after about \d+ min",
+        told(plan(history(10, 0.005), RULES), psi=3.0),
+    )
+
+
+def test_a_candidate_that_fails_less_often_than_is_tolerated_is_told_to_be_promoted_however_it_compares() -> None:
+    made = plan(history(10, 0.0001), RULES)
+    assert (made.caught_after, made.tolerated) == (None, True)
+    assert "fails less often than is tolerated, and is promoted too" in told(made, psi=3.0)
+
+
+@pytest.mark.parametrize("rules", [RULES, SHADOWED], ids=["canary only", "with a shadow"])
+def test_what_is_advised_leads_to_a_verdict(rules: RolloutRules) -> None:
+    quiet = history(0.4, 0.001)
+    made = plan(quiet, rules)
+    assert made.promoted_after is None
+    assert any("deadlines.no_verdict" in one for one in made.advice)
+    assert plan(quiet, replace(rules, deadlines=Deadlines(no_verdict=timedelta(days=2)))).promoted_after
+    (replayed,) = (one for one in made.advice if "replayed load" in one)
+    per_minute = int(replayed.split("so that ")[1].split()[0])
+    assert plan(history(per_minute / 60, 0.001), rules).promoted_after
+    (tolerable,) = (one for one in made.advice if "tolerable_error_rate" in one)
+    rate = float(tolerable.split("tolerable_error_rate of ")[1].split(",")[0])
+    assert plan(quiet, replace(rules, promises=Promises(tolerable_error_rate=rate))).promoted_after
+
+
+def test_a_wider_step_and_a_longer_shadow_are_advised_where_they_are_enough() -> None:
+    narrow = replace(SHADOWED, steps=(1, 2, 100), deadlines=Deadlines(no_verdict=timedelta(hours=3)))
+    calm = history(1, 0.005)
+    made = plan(calm, narrow)
+    assert made.promoted_after is None
+    assert any(one.startswith("a last step of 50 % instead of 2 %") for one in made.advice)
+    assert plan(calm, replace(narrow, steps=(1, 2, 50, 100))).promoted_after
+    (shadow,) = (one for one in made.advice if one.startswith("a shadow of 50 % for "))
+    assert "for 1 h" in shadow or "for 2 h" in shadow
+    assert plan(calm, replace(narrow, shadow_mirror=50, shadow_duration=timedelta(hours=2))).promoted_after
+
+
+def test_where_nothing_is_known_nothing_is_promised() -> None:
+    silent, unasked, broken = plan(None, RULES), plan(History(0, 0, DAY), RULES), plan(SourceFailed("it answers 503"), RULES)
+    for made in (silent, unasked, broken):
+        assert (made.promoted_after, made.caught_after, made.error_rate) == (None, None, None)
+    assert "nobody has asked" in told(unasked, psi=3.0)
+    assert "cannot be read (it answers 503)" in told(broken, psi=3.0)
+
+
+def test_planning_twice_is_planning_the_same() -> None:
+    assert plan(history(0.4, 0.001), SHADOWED) == plan(history(0.4, 0.001), SHADOWED)
+
+
+def test_a_road_without_steps_before_all_the_traffic_waits_for_no_verdict() -> None:
+    assert plan(history(10, 0.005), replace(RULES, steps=(100,))).promoted_after == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("length", "spoken"),
+    [
+        (timedelta(0), "0 s"),
+        (timedelta(seconds=40), "40 s"),
+        (timedelta(minutes=5), "5 min"),
+        (timedelta(minutes=65, seconds=20), "1 h 5 min"),
+        (timedelta(hours=2), "2 h"),
+        (timedelta(days=2, minutes=59), "2 d"),
+    ],
+)
+def test_spans_are_told_by_their_two_greatest_units(length: timedelta, spoken: str) -> None:
+    assert span(length) == spoken
