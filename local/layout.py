@@ -11,6 +11,7 @@ from pathlib import Path
 
 from local.azureml.environment import azure_variables, identity_header
 from local.certificates import Certificates, ensure_certificates
+from local.monitor.traffic_log import WORKSPACE_ID
 from local.processes import free_port
 from local.storage.azurite import ACCOUNT
 
@@ -129,6 +130,8 @@ class StackEnvironment:
             "TIDEGATE_RESOURCE_GROUP": RESOURCE_GROUP,
             "TIDEGATE_WORKSPACE": WORKSPACE,
             "TIDEGATE_RESOURCE_MANAGER": f"{self.base_url}/",
+            "TIDEGATE_LOG_ANALYTICS": f"{self.base_url}/",
+            "TIDEGATE_LOG_ANALYTICS_WORKSPACE": WORKSPACE_ID,
             "TIDEGATE_DATA__blobServiceUri": self.blob_url,
             "TIDEGATE_LEDGER_CONTAINER": LEDGER_CONTAINER,
             "TIDEGATE_DEAD_LETTER_CONTAINER": DEAD_LETTER_CONTAINER,

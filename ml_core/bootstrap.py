@@ -13,8 +13,10 @@ from ml_core.adapters.azureml import AzureMLWorkspace
 from ml_core.adapters.blob_containers import BlobContainers
 from ml_core.adapters.blob_dead_letters import BlobDeadLetters
 from ml_core.adapters.blob_ledger import BlobLedger
-from ml_core.adapters.notices import LogNotifier
+from ml_core.adapters.log_analytics import LogAnalyticsEvidence
+from ml_core.adapters.notices import LogNotifier, WebhookNotifier
 from ml_core.adapters.storage_queue import StorageWorkQueue
+from ml_core.ports import Notifier, TrafficEvidence
 from ml_core.services import Services
 from ml_core.settings import Settings
 
@@ -48,13 +50,24 @@ def connect(environment: Mapping[str, str]) -> Services:
         queue=StorageWorkQueue(settings.storage_queue_url, credential),
         containers=BlobContainers(settings.data_blob_url, credential),
         workspace=AzureMLWorkspace(settings, app, credential),
-        evidence=AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential),
+        evidence=_evidence(settings),
         dead_letters=BlobDeadLetters(settings.storage_blob_url, settings.dead_letter_container, credential),
-        notifier=LogNotifier(),
+        notifier=_notifier(settings),
         data_account_url=settings.data_blob_url,
         workspace_id=settings.workspace_id,
         own_containers=frozenset({settings.ledger_container, settings.dead_letter_container}),
     )
+
+
+def _evidence(settings: Settings) -> TrafficEvidence:
+    """The log of the requests where there is one, for its counts are exact; Azure Monitor's metrics otherwise."""
+    if settings.log_analytics_workspace:
+        return LogAnalyticsEvidence(settings.log_analytics, settings.log_analytics_workspace, settings.workspace_id, credential)
+    return AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential)
+
+
+def _notifier(settings: Settings) -> Notifier:
+    return WebhookNotifier(settings.notify_webhook, settings.notify_format) if settings.notify_webhook else LogNotifier()
 
 
 @cache

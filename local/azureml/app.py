@@ -30,6 +30,7 @@ from local.azureml import (
     discovery,
     environments,
     jobs,
+    log_queries,
     metadata,
     metrics,
     models,
@@ -61,8 +62,8 @@ _log = logging.getLogger(__name__)
 # One module per resource; each has `routes(emulator) -> list[Route]`.
 RESOURCES = (
     metadata, msi, discovery, workspaces, datastores, data, codes, environments, components, models,
-    jobs, run_history, schedules, computes, vm_sizes, online_endpoints, online_deployments, metrics, operations, steering,
-    connections,
+    jobs, run_history, schedules, computes, vm_sizes, online_endpoints, online_deployments, metrics, log_queries,
+    operations, steering, connections,
     batch_endpoints, batch_deployments, batch_jobs, registries, registry_assets, dashboard,
 )  # fmt: skip
 

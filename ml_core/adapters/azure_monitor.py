@@ -1,36 +1,40 @@
-"""Traffic evidence from Azure Monitor: RequestsPerMinute of an online endpoint, by deployment and status codes.
+"""Traffic evidence from Azure Monitor: requests per minute and latency percentiles of an online endpoint, by deployment.
 
 https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-machinelearningservices-workspaces-onlineendpoints-metrics
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ml_core.adapters.failures import told_as
-from ml_core.errors import TidegateError
-from ml_core.ports import Answered, Evidence, NoData, SourceFailed
+from ml_core.adapters.traffic import MODEL_ERROR, Answer, answered, counts_of, stamp, total, whole_intervals
+from ml_core.errors import PermanentError, TidegateError
+from ml_core.ports import Counts, Evidence, History, Interval, Measured, SourceFailed
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.mgmt.monitor import MonitorManagementClient
 
-METRIC = "RequestsPerMinute"
-# The endpoint's answer when the model's container answered anything but 200; the container's own is the model status.
-# https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
-MODEL_ERROR = 424
-# 4xx by name, and yet the deployment's fault: it took too long, or had no room for the request.
-DEPLOYMENT_LIMITS = (408, 429)
+REQUESTS = "RequestsPerMinute"
+PERCENTILES = {"RequestLatency_P50": 50, "RequestLatency_P90": 90, "RequestLatency_P95": 95, "RequestLatency_P99": 99}
 # One series per status code. Azure's default is 10, and the rest would be left out without a word.
 _MOST_SERIES = 100
+_MINUTE = timedelta(minutes=1)
+
+Place = tuple[str, datetime]
+"""A deployment, and the beginning of a bucket."""
 
 
 class AzureMonitorEvidence:
-    """Implements `TrafficEvidence`."""
+    """Implements `TrafficEvidence`.
+
+    The metrics count every request that reached a deployment: mirrored copies too, and those of the app's own tests.
+    """
 
     def __init__(
         self, resource_manager: str, subscription_id: str, workspace_id: str, credential: Callable[[], TokenCredential]
@@ -48,59 +52,162 @@ class AzureMonitorEvidence:
         )
 
     def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
-        # Only whole buckets: the one in which the step began holds requests of the step before.
-        start = _next_boundary(since, granularity)
-        if start >= until:
-            return NoData()
-        span = {"timespan": f"{_stamp(start)}/{_stamp(until)}", "interval": _iso(granularity)}
-        minutes = granularity / timedelta(minutes=1)
+        return answered(self.intervals(endpoint, (deployment,), since, until, granularity, None), deployment)
+
+    def intervals(
+        self,
+        endpoint: str,
+        deployments: Sequence[str],
+        since: datetime,
+        until: datetime,
+        granularity: timedelta,
+        slower_than_ms: float | None,
+    ) -> Measured | SourceFailed:
+        starts = whole_intervals(since, until, granularity)
+        if not starts:
+            return Measured()
         try:
             with told_as(f"read the metrics of {endpoint}"):
-                of_endpoint = self._requests(endpoint, f"deployment eq '{deployment}' and statusCode eq '*'", span, minutes)
-                # Asked for apart: a request that never reached the model has no model status, and must not be lost for that.
-                asked = f"deployment eq '{deployment}' and statusCode eq '{MODEL_ERROR}' and modelStatusCode eq '*'"
-                of_model = self._requests(endpoint, asked, span, minutes) if of_endpoint[MODEL_ERROR] else Counter[int]()
+                grain = _grain(granularity)
+                span = (starts[0], starts[-1] + granularity, grain)
+                answers = self._answers(endpoint, deployments, *span)
+                latencies = self._latencies(endpoint, deployments, *span) if slower_than_ms is not None else {}
         except TidegateError as error:
             return SourceFailed(str(error))
-        if not of_endpoint.total():
-            return NoData()
-        refused = _callers_fault(of_endpoint) + _callers_fault(of_model)
-        failed = sum(count for status, count in of_endpoint.items() if status >= 400) - refused
-        return Answered(of_endpoint.total() - refused, failed, refused=refused)
-
-    def _requests(self, endpoint: str, asked: str, span: Mapping[str, Any], minutes: float) -> Counter[int]:
-        """Requests by the filter's last dimension. The metric is a rate: requests are the rate times a bucket's minutes."""
-        answer: Any = self._client.metrics.list(
-            f"{self._workspace_id}/onlineEndpoints/{endpoint}".lstrip("/"),
-            metricnames=METRIC,
-            aggregation="Average",
-            filter=asked,
-            top=_MOST_SERIES,
-            **span,
+        found: dict[datetime, dict[str, list[Counts]]] = {start: defaultdict(list) for start in starts}
+        for (deployment, at), here in answers.items():
+            start = starts[0] + (at - starts[0]) // granularity * granularity
+            slow = bracket(sum(here.values()), latencies.get((deployment, at), {}), slower_than_ms)
+            if start in found:
+                found[start][deployment].append(_with_slow(counts_of(here), *slow))
+        return Measured(
+            tuple(
+                Interval(start, start + granularity, {name: total(counts) for name, counts in by_name.items()})
+                for start, by_name in found.items()
+            )
         )
-        found = Counter[int]()
-        for metric in answer.value:
-            for series in metric.timeseries:
-                names = {value.name.value.lower(): value.value for value in series.metadatavalues}
-                status = names.get("modelstatuscode", names["statuscode"])
-                total = sum(point.average or 0 for point in series.data) * minutes
-                found[int(status) if status.isdecimal() else 0] += round(total)
+
+    def history(self, endpoint: str, deployment: str, since: datetime, until: datetime) -> History | SourceFailed:
+        # From the beginning of the first minute: its counts cannot be had in parts.
+        start = since.astimezone(UTC).replace(second=0, microsecond=0)
+        try:
+            with told_as(f"read the metrics of {endpoint}"):
+                answers = self._answers(endpoint, (deployment,), start, until, _MINUTE)
+                latencies = self._latencies(endpoint, (deployment,), start, until, _MINUTE)
+        except TidegateError as error:
+            return SourceFailed(str(error))
+        counts = total(counts_of(here) for here in answers.values())
+        weighed = [(latencies[place].get(95), sum(here.values())) for place, here in answers.items() if place in latencies]
+        p95 = weighted_median([(value, weight) for value, weight in weighed if value is not None])
+        return History(counts.requests, counts.errors, (until - start).total_seconds(), p95)
+
+    def _answers(
+        self, endpoint: str, deployments: Sequence[str], start: datetime, end: datetime, grain: timedelta
+    ) -> dict[Place, Counter[Answer]]:
+        """Requests by answer, in every bucket that has any."""
+        found: dict[Place, Counter[Answer]] = defaultdict(Counter)
+        span = (start, end, grain)
+        for names, place, rate in self._points(endpoint, REQUESTS, deployments, ("statusCode eq '*'",), *span):
+            found[place][_code(names["statuscode"]), 0] += _requests(rate, grain)
+        if any(here[MODEL_ERROR, 0] for here in found.values()):
+            # Asked for apart: a request that never reached the model has no model status, and must not be lost for that.
+            of_model = (f"statusCode eq '{MODEL_ERROR}'", "modelStatusCode eq '*'")
+            for names, place, rate in self._points(endpoint, REQUESTS, deployments, of_model, *span):
+                count, here = _requests(rate, grain), found[place]
+                if behind := _code(names["modelstatuscode"]):
+                    here[MODEL_ERROR, behind] += count
+                    here[MODEL_ERROR, 0] = max(0, here[MODEL_ERROR, 0] - count)
+        return {place: +here for place, here in found.items() if here.total()}
+
+    def _latencies(
+        self, endpoint: str, deployments: Sequence[str], start: datetime, end: datetime, grain: timedelta
+    ) -> dict[Place, dict[int, float]]:
+        """Latency in milliseconds by percentile, in every bucket that has any."""
+        found: dict[Place, dict[int, float]] = defaultdict(dict)
+        for names, place, value in self._points(endpoint, ",".join(PERCENTILES), deployments, (), start, end, grain):
+            found[place][PERCENTILES[names["metric"]]] = value
         return found
 
+    def _points(
+        self,
+        endpoint: str,
+        metrics: str,
+        deployments: Sequence[str],
+        others: Sequence[str],
+        start: datetime,
+        end: datetime,
+        grain: timedelta,
+    ) -> Iterator[tuple[dict[str, str], Place, float]]:
+        """All values: the names of their series (dimensions in lower case, and `metric`), where they belong, what they are."""
+        # Azure's own way to write it: `or` binds the values of one dimension, without parentheses.
+        either = " or ".join(f"deployment eq '{name}'" for name in deployments)
+        answer: Any = self._client.metrics.list(
+            f"{self._workspace_id}/onlineEndpoints/{endpoint}".lstrip("/"),
+            metricnames=metrics,
+            aggregation="Average",
+            filter=" and ".join((either, *others)),
+            top=_MOST_SERIES,
+            timespan=f"{stamp(start)}/{stamp(end)}",
+            interval=_iso(grain),
+        )
+        asked = {name.lower(): name for name in deployments}
+        for metric in answer.value:
+            for series in metric.timeseries:
+                names = {value.name.value.lower(): str(value.value) for value in series.metadatavalues}
+                names["metric"] = metric.name.value
+                deployment = asked[names["deployment"].lower()]
+                for point in series.data:
+                    if point.average is not None:
+                        yield names, (deployment, point.time_stamp.astimezone(UTC)), point.average
 
-def _callers_fault(requests: Counter[int]) -> int:
-    """How many of these requests, by status code, say nothing about the deployment; `Answered` says why."""
-    not_theirs = (MODEL_ERROR, *DEPLOYMENT_LIMITS)
-    return sum(count for status, count in requests.items() if 400 <= status < 500 and status not in not_theirs)
+
+def bracket(requests: int, percentiles: Mapping[int, float], threshold: float | None) -> tuple[int, int]:
+    """The least and the most of `requests` that took longer than the threshold, from percentiles (milliseconds by percent).
+
+    When the q-th percentile lies above the threshold, at least floor(n (100 - q) / 100) requests do; when it does not, at most
+    ceil(n (100 - q) / 100) do. Both hold for the nearest rank and for every interpolation between ranks, and Azure does not say
+    which it uses.
+    """
+    if threshold is None:
+        return 0, 0
+    above = [percent for percent, value in percentiles.items() if value > threshold]
+    below = [percent for percent, value in percentiles.items() if value <= threshold]
+    least = requests * (100 - min(above)) // 100 if above else 0
+    most = -(-requests * (100 - max(below)) // 100) if below else requests
+    return least, max(least, most)
 
 
-def _next_boundary(moment: datetime, granularity: timedelta) -> datetime:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return epoch + -((epoch - moment) // granularity) * granularity
+def weighted_median(values: Sequence[tuple[float, int]]) -> float | None:
+    """The median of values with weights: that of the requests' own minutes. None: there is no value."""
+    rest = sum(weight for _, weight in values) / 2
+    for value, weight in sorted(values):
+        rest -= weight
+        if rest <= 0:
+            return value
+    return None
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _with_slow(counts: Counts, least: int, most: int) -> Counts:
+    """The percentiles are of all requests, the refused ones among them: any of those may have been the slow ones, or none."""
+    return Counts(counts.requests, counts.errors, counts.refused, max(0, least - counts.refused), min(most, counts.requests))
+
+
+def _grain(granularity: timedelta) -> timedelta:
+    """Buckets are never wider than a minute, whatever the interval: the mean of two minutes' percentiles is no percentile, and a
+    mean of rates leaves out the minutes in which nothing was asked."""
+    if granularity > _MINUTE and granularity % _MINUTE:
+        expected = "a whole number of minutes, or 1s, 2s, 5s, 10s, 15s or 30s on a laptop"
+        raise PermanentError(f"evidence_granularity is {granularity}; expected {expected}. Correct it in tidegate.yaml.")
+    return min(granularity, _MINUTE)
+
+
+def _requests(rate: float, grain: timedelta) -> int:
+    """The metric is a rate by the minute."""
+    return round(rate * (grain / _MINUTE))
+
+
+def _code(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _iso(span: timedelta) -> str:

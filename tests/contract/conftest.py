@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 
+from local.monitor.traffic_log import WORKSPACE_ID
 from local.storage.azurite import Azurite
 from ml_core.adapters.azure_monitor import AzureMonitorEvidence
 from ml_core.adapters.azureml import AzureMLWorkspace
 from ml_core.adapters.blob_containers import BlobContainers
 from ml_core.adapters.blob_dead_letters import BlobDeadLetters
 from ml_core.adapters.blob_ledger import BlobLedger
+from ml_core.adapters.log_analytics import LogAnalyticsEvidence
 from ml_core.adapters.storage_queue import StorageWorkQueue
 from ml_core.bootstrap import credential
 from ml_core.ports import Containers, DeadLetters, Ledger, ModelVersion, TrafficEvidence, WorkQueue, Workspace
@@ -257,9 +259,12 @@ def _register(client: Any, model: ModelVersion, folder: Path, files: Mapping[str
     client.models.create_or_update(registered)
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["fake", "metrics", "log"])
 def evidence(request: pytest.FixtureRequest) -> TrafficEvidence:
+    """Three sources: the fake, Azure Monitor's metrics, the traffic log in Log Analytics."""
     if request.param == "fake":
         return FakeEvidence()
     settings = _settings(request.getfixturevalue("azure_environment"))
+    if request.param == "log":
+        return LogAnalyticsEvidence(settings.resource_manager, WORKSPACE_ID, settings.workspace_id, credential)
     return AzureMonitorEvidence(settings.resource_manager, settings.subscription_id, settings.workspace_id, credential)

@@ -67,9 +67,11 @@ class CountLog:
         self._pending: dict[tuple[int, str, str, int, int, int], int] = {}
         self._folded_at = 0.0
 
-    def add(self, endpoint: str, deployment: str, status: int, model_status: int, seconds: float) -> None:
-        """One answered request; `model_status` is what the scoring process said, 0 when it said nothing."""
-        key = (int(time.time()), endpoint, deployment, status, model_status, latency_bucket(seconds))
+    def add(
+        self, endpoint: str, deployment: str, status: int, model_status: int, seconds: float, *, at: float | None = None
+    ) -> None:
+        """One answered request; `model_status` is what the scoring process said, 0 when it said nothing. `at`: None is now."""
+        key = (int(time.time() if at is None else at), endpoint, deployment, status, model_status, latency_bucket(seconds))
         self._pending[key] = self._pending.get(key, 0) + 1
 
     def flush(self) -> None:

@@ -171,11 +171,13 @@ class Router:
             headers.append((PINNED, target.name.encode()))
             finish(status, headers, body)
             seconds = time.perf_counter() - started
-            self._counts.add(endpoint, target.name, status, model_status, seconds)
+            at = time.time()
+            self._counts.add(endpoint, target.name, status, model_status, seconds, at=at)
             if self._requests is not None or target.collection is not None:
                 identity = request_id(headers)
-                what = (message.method, path, status, model_status, identity, finish is _nobody, time.time())
-                self._told(target, message, outcome, Line(endpoint, target.name, seconds, *what))
+                what = (message.method, path, status, model_status, identity, finish is _nobody, at)
+                line = Line(endpoint, target.name, seconds, *what, message.header(b"user-agent"))
+                self._told(target, message, outcome, line)
 
         upstream = self._upstreams[target.port]
         if not target.ready:
