@@ -17,7 +17,7 @@ from ml_core.settings import NotifyFormat
 
 # Slack refuses a message with more: 150 characters in a header, 3000 in a section, 10 fields of 2000 in a section
 # (https://docs.slack.dev/reference/block-kit/blocks). Teams takes 28 KB in all, which these keep well below.
-_TITLE, _TEXT, _FACT, _FACTS, _FIELDS_IN_A_SECTION = 150, 2500, 300, 20, 10
+_TITLE, _TEXT, _LINES, _FACT, _FACTS, _FIELDS_IN_A_SECTION = 150, 2500, 30, 300, 20, 10
 _COLOURS = {"info": "Good", "warning": "Warning", "critical": "Attention"}
 _SIGNS = {"info": "ℹ️", "warning": "⚠️", "critical": "🛑"}
 
@@ -31,7 +31,9 @@ def _teams(notice: Notice) -> dict[str, Any]:
     """A message with one Adaptive Card, as the trigger "When a Teams webhook request is received" takes it."""
     title = _run(notice.title, _TITLE, weight="Bolder", size="Large", color=_COLOURS[notice.level])
     facts = [[_run(f"{name}: ", _FACT, weight="Bolder"), _run(value, _FACT)] for name, value in _facts(notice)]
-    body = [_block([title]), _block([_run(notice.text, _TEXT)]), *map(_block, facts)]
+    # A run knows no line breaks: a block for each line.
+    lines = [[_run(line, _TEXT)] for line in _cut(notice.text, _TEXT).splitlines()[:_LINES]]
+    body = [_block(runs) for runs in ([title], *lines, *facts)]
     content = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
