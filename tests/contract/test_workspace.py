@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ml_core.errors import PermanentError
+from ml_core.errors import Conflict, PermanentError
 from ml_core.ingestion.manifest import version_folder
 from ml_core.ports import Blob, DeploymentSpec, EndpointState, ModelVersion, Question, TrainingJob
 from tests.contract.conftest import Place
@@ -160,11 +160,48 @@ def test_an_endpoint_with_two_deployments_shifts_its_traffic_and_lets_the_old_on
     assert found.deployments["green"].model == f"{model}:2"
     assert place.endpoint_tags(endpoint)["tidegate.model"] == model
 
+    refuses_what_came_too_late(place, endpoint, model)
     with pytest.raises(PermanentError):
         place.port.delete_deployment(endpoint, "green")
-    place.port.delete_deployment(endpoint, "blue")
+    place.port.delete_deployment(endpoint, "blue", model=f"{model}:1")
     place.until(lambda: set(endpoint_of(place, endpoint).deployments) == {"green"})
-    place.port.delete_deployment(endpoint, "blue")  # what is gone may be deleted again
+    place.port.delete_deployment(endpoint, "blue", model=f"{model}:1")  # what is gone may be deleted again
+
+    place.port.create_deployment(spec(endpoint, "blue", model, "1"))
+    place.until(settled(place, endpoint))
+    anew = endpoint_of(place, endpoint).deployments["blue"].created_at
+    assert anew > found.deployments["blue"].created_at > "", "a deployment that was made anew is told from the old one"
+
+
+def refuses_what_came_too_late(place: Place, endpoint: str, model: str) -> None:
+    """Of an endpoint with blue (version 1) and green (version 2, which serves): neither an overtaken step nor another's slot."""
+
+    def split() -> tuple[dict[str, int], dict[str, int]]:
+        place.until(settled(place, endpoint))
+        seen = endpoint_of(place, endpoint)
+        live = {slot: weight for slot, weight in seen.traffic.items() if weight}
+        return live, {slot: weight for slot, weight in seen.mirror.items() if weight}
+
+    place.port.set_traffic(endpoint, {"green": 100}, mirror={"blue": 10}, step=9)
+    assert split() == ({"green": 100}, {"blue": 10})
+    for late in (1, 8):
+        with pytest.raises(Conflict, match="step 9"):
+            place.port.set_traffic(endpoint, {"blue": 100}, {"tidegate.correlation_id": "late"}, step=late)
+    with pytest.raises(Conflict, match=f"{model}:1"):
+        place.port.delete_deployment(endpoint, "blue", model=f"{model}:2")
+    with pytest.raises(PermanentError):
+        place.port.delete_deployment(endpoint, "blue", model=f"{model}:1")  # it is mirrored to
+    for mirror in ({"green": 10}, {"blue": 51}):
+        with pytest.raises(PermanentError):
+            place.port.set_traffic(endpoint, {"green": 100}, mirror=mirror, step=10)
+    assert split() == ({"green": 100}, {"blue": 10})
+    assert place.endpoint_tags(endpoint).items() >= {"tidegate.step": "9", "tidegate.correlation_id": "two"}.items()
+
+    # The same step may be asked for again, and as a number 10 is newer than 9.
+    for step in (9, 10):
+        place.port.set_traffic(endpoint, {"green": 100}, step=step)
+        assert split() == ({"green": 100}, {}), "what is not mirrored any more is not named"
+    assert place.endpoint_tags(endpoint)["tidegate.step"] == "10"
 
 
 def test_weights_that_do_not_sum_or_name_nobody_are_refused_for_good(place: Place, name: Name) -> None:

@@ -89,15 +89,15 @@ def test_what_storage_refuses_waits_for_the_next_life_and_is_shipped_in_order(sp
 
 
 def test_a_log_of_requests_takes_twice_its_limit_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_log, "LIMIT", 2000)
+    monkeypatch.setattr(request_log, "LIMIT", 3000)
     log = RequestLog(tmp_path)
     for number in range(100):
-        log.add(Line("churn", "blue", 0.0015, b"POST", b"/score", 200, 200, b"id-%d" % number, False, 1000.0))
+        log.add(Line("churn", "blue", 0.0015, b"POST", b"/score", 200, 200, b"id-%d" % number, False, 1000.0, "curl" * 100))
         log.flush()
     file = log_file(tmp_path, "churn", "blue")
     sizes = [one.stat().st_size for one in sorted(file.parent.iterdir())]
     assert len(sizes) == 2
-    assert max(sizes) < 2300
+    assert max(sizes) < 3300
     assert json.loads(file.read_text().splitlines()[-1]) == {
         "time": "1970-01-01T00:16:39.998Z",
         "method": "POST",
@@ -107,6 +107,7 @@ def test_a_log_of_requests_takes_twice_its_limit_at_most(tmp_path: Path, monkeyp
         "latency_ms": 1.5,
         "request_id": "id-99",
         "mirrored": False,
+        "user_agent": "curl" * 25,
     }
     request_log.forget(tmp_path, "churn", "blue")
     assert list(file.parent.iterdir()) == []
