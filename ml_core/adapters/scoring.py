@@ -49,6 +49,10 @@ class Scoring:
 
         return httpx.Client(headers={"User-Agent": USER_AGENT})
 
+    def close(self) -> None:
+        """End the connections. The app keeps them for as long as it lives."""
+        self._client.close()
+
     def ask(self, endpoint: str, questions: Sequence[Question], timeout: timedelta) -> list[Reply]:
         """One reply for each question, asked one after the other. TemporaryError when the endpoint cannot be reached or does not
         take its own key."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import pytest
 
 from ml_core.documents import to_document
-from ml_core.errors import TemporaryError
 from ml_core.ports import DeploymentSpec, ModelVersion, Question, Reply
 from ml_core.rollout.golden import next_pairs, smoke_test
-from ml_core.rollout.judge.pairs import PairsTally, weigh_pairs
+from ml_core.rollout.judge.pairs import PairsPromises, PairsTally, weigh_pairs
 from ml_core.rollout.slices import slices_of
 from ml_core.rollout.smoke import Rows, compare, scores_in
 from ml_core.rollout.state import Phase, Rollout
+from ml_core.services import Services
 from tests.fake_workspace import Scoring, offline_scores
 from tests.fakes import Flaky
 from tests.story import CONFIG, ENDPOINT, Story
@@ -53,6 +54,21 @@ def told(rollout_section: str = "") -> Story:
         workspace.register_model(ModelVersion(MODEL, version))
         workspace.create_deployment(DeploymentSpec(ENDPOINT, slot, MODEL, version, "t", 1, "i"))
     return story
+
+
+def asked_by(story: Story, ask: Callable[..., list[Reply]]) -> Services:
+    """Services whose workspace asks in another way."""
+
+    class Workspace:
+        def __getattr__(self, name: str) -> Any:
+            return ask if name == "ask" else getattr(story.workspace, name)
+
+    workspace: Any = Workspace()
+    return replace(story.services, workspace=workspace)
+
+
+def flaky(story: Story, call: str) -> Any:
+    return Flaky(story.workspace, {call: 1})
 
 
 def brings(story: Story, name: str, document: Any, version: str = "2") -> None:
@@ -101,21 +117,13 @@ def test_one_slow_start_is_forgiven_and_a_failure_that_stays_is_not() -> None:
     test = smoke_test(story.services, ENDPOINT, rollout(story))
     assert "1 of 6 golden requests failed: row 2: the answer's status was 424" in test.reason
 
-    class ColdStart:
-        asked = 0
+    cold, asked = told(), []
 
-        def ask(self, endpoint: str, questions: list[Question], timeout: timedelta) -> list[Reply]:
-            self.asked += 1
-            if self.asked == 1:
-                return [Reply(0, 5.0, error="no answer within 5 s")]
-            return cold.workspace.ask(endpoint, questions, timeout)
+    def slow_at_first(*question: Any) -> list[Reply]:
+        asked.append(question)
+        return [Reply(0, 5.0, error="no answer within 5 s")] if len(asked) == 1 else cold.workspace.ask(*question)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(cold.workspace, name)
-
-    cold = told()
-    services = replace(cold.services, workspace=ColdStart())
-    assert smoke_test(services, ENDPOINT, rollout(cold)).outcome == "passed"
+    assert smoke_test(asked_by(cold, slow_at_first), ENDPOINT, rollout(cold)).outcome == "passed"
 
 
 def test_a_model_without_golden_requests_is_neither_good_nor_bad() -> None:
@@ -152,7 +160,7 @@ def test_golden_requests_that_cannot_be_used_fail_the_test_with_a_reason(documen
 def test_nothing_is_said_of_a_candidate_that_cannot_be_asked() -> None:
     story = told()
     for call in ("ask", "model_file"):
-        services = replace(story.services, workspace=Flaky(story.workspace, {call: 1}))
+        services = replace(story.services, workspace=flaky(story, call))
         test = smoke_test(services, ENDPOINT, rollout(story))
         assert (test.outcome, test.reason) == ("error", f"{call} failed for a moment")
     nowhere = smoke_test(story.services, ENDPOINT, rollout(story, candidate="red"))
@@ -204,11 +212,8 @@ def all_pairs(story: Story) -> PairsTally:
     while not tally.over:
         pairs = next_pairs(story.services, ENDPOINT, rollout(story, pairs=tally))
         assert pairs.rows or pairs.last, pairs.error
-        tally = weigh_pairs(tally, pairs, story_promises)
+        tally = weigh_pairs(tally, pairs, PairsPromises())
     return tally
-
-
-story_promises: Any = None  # a tally takes nothing from them
 
 
 def test_every_row_is_asked_of_both_once_and_equal_models_differ_in_nothing() -> None:
@@ -230,15 +235,11 @@ def test_a_chunk_ends_after_fifty_rows_or_fifteen_seconds_and_with_as_many_rows_
 def test_who_is_asked_first_changes_so_that_no_chunk_favours_one() -> None:
     story, asked = told(), []
 
-    class Watched:
-        def ask(self, endpoint: str, questions: list[Question], timeout: timedelta) -> list[Reply]:
-            asked.append("".join(question.deployment[0] for question in questions))
-            return story.workspace.ask(endpoint, questions, timeout)
+    def watched(endpoint: str, questions: list[Question], timeout: timedelta) -> list[Reply]:
+        asked.append("".join(question.deployment[0] for question in questions))
+        return story.workspace.ask(endpoint, questions, timeout)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(story.workspace, name)
-
-    next_pairs(replace(story.services, workspace=Watched()), ENDPOINT, rollout(story))
+    next_pairs(asked_by(story, watched), ENDPOINT, rollout(story))
     assert asked[:8] == ["gb", "bg", "bg", "gb"] * 2
     assert len(asked) == 50
 
@@ -307,7 +308,7 @@ def test_nothing_is_asked_where_nothing_is_wanted_or_nobody_is_there_to_compare_
 
 def test_pairs_that_cannot_be_asked_are_an_error_of_nobody_and_are_asked_again() -> None:
     story = told()
-    services = replace(story.services, workspace=Flaky(story.workspace, {"ask": 1}))
+    services = replace(story.services, workspace=flaky(story, "ask"))
     broken = next_pairs(services, ENDPOINT, rollout(story))
     assert (broken.rows, broken.last, broken.error) == (0, False, "ask failed for a moment")
     gone = next_pairs(story.services, ENDPOINT, rollout(story, stable="red"))
@@ -328,17 +329,12 @@ def test_differing_scores_flip_decisions_on_the_threshold_only() -> None:
 def test_an_unknown_fault_is_not_taken_for_a_reply() -> None:
     story = told()
 
-    class Broken:
-        def ask(self, *_: Any) -> list[Reply]:
-            raise ZeroDivisionError
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(story.workspace, name)
+    def broken(*_: Any) -> list[Reply]:
+        raise ZeroDivisionError
 
     for asks in (smoke_test, next_pairs):
         with pytest.raises(ZeroDivisionError):
-            asks(replace(story.services, workspace=Broken()), ENDPOINT, rollout(story))
-    assert issubclass(TemporaryError, Exception)
+            asks(asked_by(story, broken), ENDPOINT, rollout(story))
 
 
 # ---- slices -----------------------------------------------------------------------------------------------------------
