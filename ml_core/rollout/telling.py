@@ -28,7 +28,7 @@ _LONGEST_AT_ONCE = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Failure:
-    """A notice that could not be sent, so many times, the last time at `at`."""
+    """A notice that could not be sent, or waited behind one that could not, so many times, the last time at `at`."""
 
     times: int
     at: datetime
@@ -69,17 +69,23 @@ def _send(services: Services, endpoint: str, notices: Sequence[Notice]) -> None:
     entry = services.ledger.get(_name(endpoint))
     before: Told = from_document(Told, entry.value) if entry else Told({}, {})
     after, began_at = before, services.now()
-    for notice in notices:
+    unsent = [notice for notice in notices if notice.id not in before.sent]
+    # A new one is worth a try though the channel was broken just now; and then in their order, the oldest first.
+    if not any(_due(before.failed.get(notice.id), began_at) for notice in unsent):
+        return
+    for number, notice in enumerate(unsent):
         if services.now() - began_at > _LONGEST_AT_ONCE:
             break
-        if notice.id in before.sent or not _due(before.failed.get(notice.id), began_at):
-            continue
         try:
             services.notifier.send(notice)
-        except Exception as error:  # noqa: BLE001 - as above; and the next notice may be a better one
-            after = _failed(after, notice, error, services.now())
-            if not isinstance(error, PermanentError):
-                break  # nobody is there: the others would only wait for the same
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.warning("The notice %s was not sent: %s", notice.id, error)
+            # Refused: the next one may be a better one. Not answered: the others would only wait for the same.
+            refused = isinstance(error, PermanentError)
+            for waits in unsent[number : number + 1] if refused else unsent[number:]:
+                after = _failed(after, waits, error, services.now())
+            if not refused:
+                break
         else:
             rest = {one: failure for one, failure in after.failed.items() if one != notice.id}
             after = Told({**after.sent, notice.id: services.now()}, rest)
@@ -90,7 +96,6 @@ def _send(services: Services, endpoint: str, notices: Sequence[Notice]) -> None:
 def _failed(so_far: Told, notice: Notice, error: Exception, now: datetime) -> Told:
     earlier = so_far.failed.get(notice.id)
     failure = Failure(earlier.times + 1 if earlier else 1, now, str(error))
-    _log.warning("The notice %s was not sent (%d times so far): %s", notice.id, failure.times, error)
     return replace(so_far, failed={**so_far.failed, notice.id: failure})
 
 

@@ -95,6 +95,19 @@ def test_while_nobody_answers_only_one_notice_is_tried_at_a_look(story: Story, c
     assert channel.tried == ["a"]
 
 
+def test_a_new_notice_is_worth_a_try_at_once_and_the_older_ones_go_first(story: Story, channel: Channel) -> None:
+    channel.fails = lambda _: TemporaryError("no answer")
+    state_has(story, "a", "b")
+    for _ in range(5):
+        look(story, timedelta(minutes=10))
+    channel.fails, channel.tried = lambda _: None, []
+    look(story, timedelta(seconds=1))
+    assert channel.tried == []  # nothing is due
+    state_has(story, "a", "b", "c")
+    look(story)
+    assert channel.tried == ["a", "b", "c"]
+
+
 def test_a_notice_that_the_channel_refuses_does_not_keep_the_others_back(story: Story, channel: Channel) -> None:
     channel.fails = lambda notice: PermanentError("the webhook answered 400") if notice.id == "a" else None
     state_has(story, "a", "b")
