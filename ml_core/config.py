@@ -219,8 +219,9 @@ class Judge(Section):
     tripwire: Annotated[int, Field(ge=0)] = 20
     """When the candidate's first so many requests all fail, it is rolled back at once. 0: no tripwire."""
 
-    grace: Duration = timedelta(minutes=1)
-    """So long after the candidate's first live request nothing is judged: cold caches are no regression."""
+    grace: Duration = timedelta(0)
+    """So long after the candidate's first traffic nothing is judged. The one minute that says most against it is left out in any
+    case, which does for cold caches; give more to a model that is slow to warm."""
 
     tolerable_error_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     """An error rate that nobody minds. A candidate that is shown to be below it may be promoted although neither deployment errs

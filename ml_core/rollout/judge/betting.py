@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LARGEST = 1e9  # more evidence than anybody asks for is given away: floats stay far from infinity
+_LARGEST = 1e30  # more evidence than anybody asks for is given away: floats stay far from infinity
 _LARGEST_LOG = 50.0
 
 
@@ -68,14 +68,14 @@ def by_ratio(x: int, y: int, q: float, ratio: float, null: float = 1.0) -> float
 
     x and y are counts of events among requests of which the part q (0 < q < 1) is x's. If x's requests have a mean probability of
     at most `null` times that of y's, in whatever way single requests differ, the mean of this ratio is at most 1 (for ratio >
-    null; the other way round for ratio < null). With p and q0 the chances that an event is x's, and n independent requests:
+    null; the other way round for ratio < null). With p and q0 the chances that an event is x's, the ratio is
+    (p/q0)^x ((1-p)/(1-q0))^y, and over n independent requests
 
         log of the mean <= n (p - q0) (1 - q)/(1 - q0) (P(x)/null - P(y)),   from log(1 + u) <= u, and p > q0.
 
-    The binomial form is that of the draft's source (Lindon & Malek 2022, arXiv 2011.03567) for Poisson counts.
+    Lindon & Malek (NeurIPS 2022, arXiv 2011.03567) bet so on Poisson counts.
     """
-    p, q0 = _part(ratio, q), _part(null, q)
-    return x * math.log(p / q0) + y * math.log((1 - p) / (1 - q0))
+    return x * math.log(ratio / null) - (x + y) * math.log((ratio * q + 1 - q) / (null * q + 1 - q))
 
 
 def by_rate(x: int, n: int, rate: float, null: float) -> float:
@@ -84,7 +84,3 @@ def by_rate(x: int, n: int, rate: float, null: float) -> float:
     if x and not rate:
         return -math.inf
     return (x * math.log(rate / null) if x else 0.0) + (n - x) * math.log((1 - rate) / (1 - null))
-
-
-def _part(ratio: float, q: float) -> float:
-    return ratio * q / (ratio * q + 1 - q)

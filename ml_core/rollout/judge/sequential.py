@@ -16,17 +16,18 @@ from ml_core.rollout.judge.betting import Capital, bet, by_rate, by_ratio
 from ml_core.rollout.judge.values import Arms, Promises
 
 # How many times as often the candidate fails, and how much is bet on it.
-_RATIOS = (1.5, 2.0, 3.0, 5.0, 10.0, 25.0)
-_WEIGHTS = (0.1, 0.2, 0.25, 0.2, 0.15, 0.1)
+_RATIOS = (1.5, 2.5, 5.0, 15.0)
+_WEIGHTS = (0.1, 0.35, 0.35, 0.2)
 # The candidate's own rate, as a part of the rate that must be refuted.
 _PARTS = (0.0, 0.1, 1 / 3, 0.6)
 _PART_WEIGHTS = (0.4, 0.25, 0.25, 0.1)
 # How much of the idle capital is bet: at the beginning, when the split has changed (more load may be too much), and each time.
-_AT_FIRST, _AT_A_STEP, _EACH_TIME = 0.7, 0.3, 0.02
+_AT_FIRST, _AT_A_STEP, _EACH_TIME = 0.8, 0.3, 0.02
 # One interval goes so much less far towards a promotion than towards a rollback: there is no haste.
-_LESS_HASTE = 0.4
+_LESS_HASTE = 0.18
 # The stable deployment's 95th percentile: so much of its requests is slower.
 SLOW = 0.05
+_ALWAYS = 0.9  # a psi that asks for more than that is content with it
 # The split that was asked for and the one that is seen: odds that differ by a quarter are let pass.
 _SPLIT_TOLERANCE = 1.25
 _SPLIT_RATIOS, _SPLIT_WEIGHTS, _SPLIT_MOST = (1.6, 3.0, 10.0), (0.5, 0.3, 0.2), 4.0
@@ -102,93 +103,95 @@ def _weigh(tally: Tally, arms: Arms, promises: Promises, since: datetime | None)
         return tally
     if reason := contradiction(arms):
         return replace(tally, distrusted=reason)
-    tally = replace(_watch_the_first(tally, arms, promises), distrusted="")
+    first_candidate, first_stable = _the_first(tally, arms, promises)
     if since is not None and arms.at < since + promises.grace:
-        return tally
-    start = _AT_FIRST if not tally.intervals else _AT_A_STEP if arms.share != tally.share else _EACH_TIME
-    asked = tally.asked_in_step if arms.share == tally.share else 0
-    tally = replace(
-        tally,
+        return replace(tally, first_candidate=first_candidate, first_stable=first_stable, distrusted="")
+    step_is_new = arms.share != tally.share
+    start = _AT_FIRST if not tally.intervals else _AT_A_STEP if step_is_new else _EACH_TIME
+    errors_against, slow_against, errors_for, slow_for = _by_ratios(tally, arms, promises, start)
+    rate_for, slow_rate_for = _by_rates(tally, arms, promises, start)
+    too_many, too_few = _by_split(tally, arms, start)
+    return Tally(
         intervals=tally.intervals + 1,
         candidate=_sum(tally.candidate, arms.candidate),
         stable=_sum(tally.stable, arms.stable),
         share=arms.share,
-        asked_in_step=asked + arms.candidate.requests,
+        asked_in_step=arms.candidate.requests + (0 if step_is_new else tally.asked_in_step),
+        errors_against=errors_against,
+        slow_against=slow_against,
+        errors_for=errors_for,
+        slow_for=slow_for,
+        rate_for=rate_for,
+        slow_rate_for=slow_rate_for,
+        too_many=too_many,
+        too_few=too_few,
+        first_candidate=first_candidate,
+        first_stable=first_stable,
     )
-    return _weigh_the_split(_weigh_rates(_weigh_ratios(tally, arms, promises, start), arms, promises, start), arms, start)
 
 
-def _watch_the_first(tally: Tally, arms: Arms, promises: Promises) -> Tally:
-    enough = promises.tripwire_at
-    if tally.first_candidate.requests >= enough and tally.first_stable.requests >= enough:
-        return tally
-    first, beside = _sum(tally.first_candidate, arms.candidate), _sum(tally.first_stable, arms.stable)
-    return replace(tally, first_candidate=first, first_stable=beside)
+def _the_first(tally: Tally, arms: Arms, promises: Promises) -> tuple[Counts, Counts]:
+    candidate, stable, enough = tally.first_candidate, tally.first_stable, promises.tripwire_at
+    if candidate.requests >= enough and stable.requests >= enough:
+        return candidate, stable
+    return _sum(candidate, arms.candidate), _sum(stable, arms.stable)
 
 
-def _weigh_ratios(tally: Tally, arms: Arms, promises: Promises, start: float) -> Tally:
+def _by_ratios(tally: Tally, arms: Arms, promises: Promises, start: float) -> tuple[Capital, Capital, Capital, Capital]:
     """The comparison with the stable deployment. It says nothing about an interval in which only one of them was asked."""
     candidate, stable = arms.candidate, arms.stable
     if not candidate.requests or not stable.requests:
-        return tally
+        return tally.errors_against, tally.slow_against, tally.errors_for, tally.slow_for
     q = candidate.requests / (candidate.requests + stable.requests)
 
     def against(capital: Capital, x: int, y: int, null: float, alpha: float) -> Capital:
         logs = [by_ratio(x, y, q, ratio * null, null) for ratio in _RATIOS]
         return bet(capital, logs, _WEIGHTS, start=start, most=promises.most_per_interval * math.log(1 / alpha))
 
-    def in_favour(capital: Capital, x: int, y: int, null: float) -> Capital:
-        logs = [by_ratio(x, y, q, null / promises.psi, null)]
+    def in_favour(capital: Capital, x: int, y: int) -> Capital:
         most = _LESS_HASTE * promises.most_per_interval * math.log(1 / promises.beta)
-        return bet(capital, logs, (1.0,), start=start, most=most)
+        return bet(capital, [by_ratio(x, y, q, 1.0, promises.psi)], (1.0,), start=start, most=most)
 
-    errors, slowness = promises.alpha_for("errors"), promises.tolerated_slowness
-    return replace(
-        tally,
-        errors_against=against(tally.errors_against, candidate.errors, stable.errors, 1.0, errors),
-        # What is known within bounds only is taken so that it makes the bet poorer: a promise must hold wherever the truth lies.
-        slow_against=against(tally.slow_against, candidate.slow, stable.slow_at_most, slowness, promises.alpha_for("slow")),
-        errors_for=in_favour(tally.errors_for, candidate.errors, stable.errors, promises.psi),
-        slow_for=in_favour(tally.slow_for, candidate.slow_at_most, stable.slow, promises.psi),
+    slowness = promises.tolerated_slowness
+    # What is known within bounds only is taken so that it makes the bet poorer: a promise must hold wherever the truth lies.
+    return (
+        against(tally.errors_against, candidate.errors, stable.errors, 1.0, promises.alpha_for("errors")),
+        against(tally.slow_against, candidate.slow, stable.slow_at_most, slowness, promises.alpha_for("slow")),
+        in_favour(tally.errors_for, candidate.errors, stable.errors),
+        in_favour(tally.slow_for, candidate.slow_at_most, stable.slow),
     )
 
 
-def _weigh_rates(tally: Tally, arms: Arms, promises: Promises, start: float) -> Tally:
+def _by_rates(tally: Tally, arms: Arms, promises: Promises, start: float) -> tuple[Capital, Capital]:
     """The candidate by itself: it need not be compared when it hardly ever fails."""
-    candidate = arms.candidate
+    candidate, tolerable = arms.candidate, promises.tolerable_error_rate
 
     def below(capital: Capital, x: int, null: float) -> Capital:
         logs = [by_rate(x, candidate.requests, part * null, null) for part in _PARTS]
         return bet(capital, logs, _PART_WEIGHTS, start=start)
 
-    if promises.tolerable_error_rate is not None:
-        tally = replace(tally, rate_for=below(tally.rate_for, candidate.errors, promises.tolerable_error_rate))
-    slow = min(promises.psi * SLOW, 0.9)
-    return replace(tally, slow_rate_for=below(tally.slow_rate_for, candidate.slow_at_most, slow))
+    rate_for = tally.rate_for if tolerable is None else below(tally.rate_for, candidate.errors, tolerable)
+    return rate_for, below(tally.slow_rate_for, candidate.slow_at_most, min(promises.psi * SLOW, _ALWAYS))
 
 
-def _weigh_the_split(tally: Tally, arms: Arms, start: float) -> Tally:
+def _by_split(tally: Tally, arms: Arms, start: float) -> tuple[Capital, Capital]:
     """Is 10 % really 10 %? The same bets, on requests (Lindon & Malek 2022)."""
     if not 0 < arms.share < 1:
-        return tally
+        return tally.too_many, tally.too_few
 
     def off(capital: Capital, x: int, y: int, share: float) -> Capital:
         logs = [by_ratio(x, y, share, ratio, _SPLIT_TOLERANCE) for ratio in _SPLIT_RATIOS]
         return bet(capital, logs, _SPLIT_WEIGHTS, start=start, most=_SPLIT_MOST)
 
     candidate, stable = arms.candidate.requests, arms.stable.requests
-    return replace(
-        tally,
-        too_many=off(tally.too_many, candidate, stable, arms.share),
-        too_few=off(tally.too_few, stable, candidate, 1 - arms.share),
-    )
+    return off(tally.too_many, candidate, stable, arms.share), off(tally.too_few, stable, candidate, 1 - arms.share)
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
     return Counts(
-        requests=one.requests + other.requests,
-        errors=one.errors + other.errors,
-        refused=one.refused + other.refused,
-        slow=one.slow + other.slow,
-        slow_at_most=one.slow_at_most + other.slow_at_most,
+        one.requests + other.requests,
+        one.errors + other.errors,
+        one.refused + other.refused,
+        one.slow + other.slow,
+        one.slow_at_most + other.slow_at_most,
     )
