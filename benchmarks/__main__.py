@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import Comparison
+from benchmarks.rollouts import STORIES
 
 BENCHMARKS = {
     "cold-start": "import of the function app against `import azure.functions` alone",
@@ -20,6 +21,7 @@ BENCHMARKS = {
     "steps": "a pipeline's overhead per step over the bare child process, and the whole pipeline",
     "many-jobs": "memory after 300 pipelines against the same emulator's before them",
     "training": "the whole training pipeline against one plain script that does the same",
+    "rollouts": "simulated rollouts by the product's judge and by the rules of others: wrong verdicts, minutes, bad answers",
     "scoring": "scoring through the router against calling the scoring process directly",
 }
 
@@ -28,6 +30,7 @@ def main(
     names: Annotated[
         list[str] | None, typer.Argument(help=f"Which ones; all when left out. One of: {', '.join(BENCHMARKS)}.")
     ] = None,
+    stories: Annotated[int, typer.Option(min=1, help="How many stories of each scenario `rollouts` plays.")] = STORIES,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Run benchmarks. Each figure is a ratio measured in this run; absolute times are only told beside it."""
@@ -37,7 +40,8 @@ def main(
     console, results = Console(stderr=as_json), list[Comparison]()
     for name in names or BENCHMARKS:
         console.print(f"[dim]{name}: {BENCHMARKS[name]}[/dim]")
-        results += importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run()
+        options = {"stories": stories, "show": console.file.write} if name == "rollouts" else {}
+        results += importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run(**options)
     if as_json:
         print(json.dumps([{**vars(result), "met": result.met} for result in results], indent=2))
     else:
