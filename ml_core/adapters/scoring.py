@@ -6,6 +6,7 @@ would go past the traffic split (seen in azure-ai-ml 1.35).
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -110,8 +111,6 @@ def _read(answer: httpx.Response, until: float) -> bytes | None:
 
 
 def _told(answer: httpx.Response, body: bytes | None, seconds: float) -> Reply:
-    import json
-
     if body is None:
         return Reply(answer.status_code, seconds, error=f"the answer has over {_LONGEST_ANSWER} bytes")
     text = body.decode(errors="replace")

@@ -63,7 +63,7 @@ def shadow_rows(content: bytes) -> Rows:
 def _object(content: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnusableError("expected JSON in UTF-8") from None
     if not isinstance(document, dict):
         raise UnusableError(f"expected a JSON object, found {type(document).__name__}")
