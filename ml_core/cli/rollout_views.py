@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,6 +88,7 @@ def show_rollout(
                 "phase": told.rollout.phase.value,
                 "pause": told.rollout.pause,
                 "plan": chapters.plan_of(told),
+                "pairs": told.rollout.pairs,
                 "shares": chapters.shares(told),
                 "evidence": chapters.evidence(told),
                 "happenings": chapters.happenings(told),
@@ -125,6 +127,26 @@ def replay_rollout(rollout: Annotated[str, typer.Argument(metavar="ID", help="Th
             show.line(f"    in:   {one.why}", indent=10)
     if differences:
         raise typer.Exit(FAILED)
+
+
+@rollout_commands.command("plan")
+def plan_rollout(
+    endpoint: Annotated[str, typer.Argument(help="The endpoint's name in tidegate.yaml.")], json: AsJson = False
+) -> None:
+    """Say how long the next rollout will wait for a verdict, and what to change when that is too long.
+
+    \b
+    python -m ml_core.cli rollout plan flight-delay
+    """
+    from ml_core.cli import show
+    from ml_core.rollout.forecast import forecast
+
+    with errors_in_one_line():
+        expected = forecast(services(), endpoint)
+    if json:
+        show.as_json(expected)
+    else:
+        show.line(f"{expected.endpoint}, by the last day of {expected.stable}: {expected.told}.")
 
 
 def _endpoints(chosen: Services, endpoint: str) -> list[str]:
@@ -206,12 +228,35 @@ def _evidence(steps: list[StepEvidence]) -> None:
             f"{one.since:%H:%M:%S}",
             counted(one.candidate),
             counted(one.stable),
-            ", ".join(f"{name} {number:.3g}" for name, number in one.figures.items()),
+            _against(one.figures),
+            _for(one.figures),
         )
         for one in steps
     ]
-    show.table(("step", "since", "candidate failed", "stable failed", "the judge"), rows)
+    show.table(("step", "since", "candidate failed", "stable failed", "against it", "for it"), rows)
     show.line("")
+
+
+def _against(figures: Mapping[str, float]) -> str:
+    """E-values, and at which of them the candidate is rolled back."""
+    return ", ".join(
+        f"{_e_value(figures[f'{metric}_e_value'])} of {figures[f'{metric}_roll_back_at']:.3g} ({metric})"
+        for metric in ("errors", "slow")
+        if f"{metric}_e_value" in figures
+    )
+
+
+def _for(figures: Mapping[str, float]) -> str:
+    """E-values, and at which of them it is promoted: both must be reached."""
+    return ", ".join(
+        f"{_e_value(figures[f'{metric}_promote_e_value'])} of {figures['promote_at']:.3g} ({metric})"
+        for metric in ("errors", "slow")
+        if f"{metric}_promote_e_value" in figures
+    )
+
+
+def _e_value(number: float) -> str:
+    return f"{number:.2g}" if number < 1000 else "over 1000"
 
 
 def _bracket(least: int, most: int) -> str:

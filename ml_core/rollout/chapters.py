@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from ml_core.documents import to_document
-from ml_core.ports import Counts, Interval, Measured
+from ml_core.ports import Counts
 from ml_core.rollout.actions import MakePlan, Obey, Weigh
+from ml_core.rollout.judge import Tally
 from ml_core.rollout.state import Rollout
 from ml_core.rollout.story import Decided, Story
 
@@ -21,8 +22,6 @@ _WORDS = {
     "stand still": "paused",
     "obey": "person",
     "raise alert": "alert",
-    "refuse": "refused",
-    "settle": "over",
 }
 
 
@@ -38,7 +37,8 @@ class Share:
 
 @dataclass(frozen=True)
 class StepEvidence:
-    """What both deployments answered while the candidate had this share. `figures` are the judge's at its end, by name."""
+    """What both deployments answered, as far as it was judged, while the candidate had this share of live traffic, or copies were
+    sent to it (baking: to the other). `figures` are the judge's at its end, by name."""
 
     phase: str
     live: int
@@ -75,29 +75,31 @@ def shares(story: Story) -> list[Share]:
 
 
 def evidence(story: Story) -> list[StepEvidence]:
-    """The steps in which something was counted, in their order. Each interval counts once, as it does for the judge."""
+    """The steps in which something was judged, in their order: what each added to the judge's tally."""
     steps: list[StepEvidence] = []
-    counted: set[datetime] = set()
     for one in story.decisions:
-        measured, rollout = one.observation.evidence, one.state.active
-        if rollout is None or not isinstance(measured, Measured):
+        before = one.state.active
+        if before is None or not isinstance(one.action, Weigh) or one.action.tally == before.tally:
             continue
-        fresh = [interval for interval in measured.intervals if interval.start not in counted]
-        counted |= {interval.start for interval in fresh}
-        figures = one.action.figures if isinstance(one.action, Weigh) else {}
-        if fresh or figures:
-            _into(steps, _step(rollout, one.at), rollout, fresh, figures)
+        # What happened before the traffic was changed is told late, and belongs to the step before.
+        late = one.action.judged_until is not None and one.action.judged_until <= before.since
+        if not steps or not (late or _is_of(steps[-1], before)):
+            steps.append(_step(before))
+        steps[-1] = _with(steps[-1], before.tally, one.action)
     return steps
 
 
 def happenings(story: Story) -> list[Happening]:
     """What was done, by whom and why, in the order of time."""
-    found = []
+    found, known = [], ""
     for one in story.decisions:
         document = to_document(one.action)
         if is_worth_telling(document):
             by = one.action.command.by if isinstance(one.action, Obey) else ""
-            found.append(Happening(one.at, word(document), sentence(document), by))
+            # A step's reason is often the one before, word for word: it is told once.
+            told = sentence(document).removesuffix(f", because {known}") if known else sentence(document)
+            found.append(Happening(one.at, word(document), told, by))
+            known = one.action.reason
     return found
 
 
@@ -123,9 +125,20 @@ def sentence(action: Mapping[str, Any]) -> str:
     return tell(action, reason) if tell else f"{kind}: {reason}"
 
 
+def stands_at(active: Mapping[str, Any]) -> str:
+    """Where the document of a rollout under way stands: `canary 25 %`, and whether it stands still."""
+    intended = active.get("intended") or {}
+    share = intended.get("weights", intended).get(active["candidate"], 0)
+    copies = sum((intended.get("mirror") or {}).values()) if "weights" in intended else 0
+    parts = [str(active["phase"]), f"{share} %" if share else f"copies of {copies} %" if copies else ""]
+    pause = active.get("pause")
+    return " ".join(part for part in parts if part) + (f", stands still ({pause['cause']})" if pause else "")
+
+
 def _begun(action: Mapping[str, Any], reason: str) -> str:
     beside = f", beside {action['stable_model']} in {action['stable']}" if action.get("stable") else ""
-    return f"the rollout of {action['model']}:{action['version']} began in {action['candidate']}{beside}: {reason}"
+    where = f" at {action['endpoint']}" if action.get("endpoint") else ""
+    return f"the rollout of {action['model']}:{action['version']} began{where}, in {action['candidate']}{beside}: {reason}"
 
 
 def _shifted(action: Mapping[str, Any], reason: str) -> str:
@@ -168,31 +181,30 @@ def _phase(rollout: Rollout) -> str:
     return rollout.phase.value
 
 
-def _step(rollout: Rollout, at: datetime) -> StepEvidence:
-    live, copies = rollout.intended.weights.get(rollout.candidate, 0), rollout.intended.mirror.get(rollout.candidate, 0)
-    return StepEvidence(_phase(rollout), live, copies, rollout.since, at)
+def _step(rollout: Rollout) -> StepEvidence:
+    return StepEvidence(_phase(rollout), *_share(rollout), rollout.since, rollout.since)
 
 
-def _into(
-    steps: list[StepEvidence], step: StepEvidence, rollout: Rollout, fresh: list[Interval], figures: Mapping[str, float]
-) -> None:
-    """Add intervals to the step they were weighed in."""
-    if not steps or (steps[-1].phase, steps[-1].live, steps[-1].copies) != (step.phase, step.live, step.copies):
-        steps.append(step)
-    last = steps[-1]
-    candidate, stable = last.candidate, last.stable
-    for interval in fresh:
-        candidate = _sum(candidate, interval.counts.get(rollout.candidate, Counts()))
-        stable = _sum(stable, interval.counts.get(rollout.stable or "", Counts()))
-    steps[-1] = replace(
-        last,
-        until=step.until,
-        intervals=last.intervals + len(fresh),
-        candidate=candidate,
-        stable=stable,
-        figures=figures or last.figures,
+def _is_of(step: StepEvidence, rollout: Rollout) -> bool:
+    return (step.phase, step.live, step.copies) == (_phase(rollout), *_share(rollout))
+
+
+def _share(rollout: Rollout) -> tuple[int, int]:
+    """The candidate's live traffic, and the copies that either of the two gets, in percent."""
+    return rollout.intended.weights.get(rollout.candidate, 0), sum(rollout.intended.mirror.values())
+
+
+def _with(step: StepEvidence, before: Tally, weighed: Weigh) -> StepEvidence:
+    after = weighed.tally
+    return replace(
+        step,
+        until=weighed.judged_until or step.until,
+        intervals=step.intervals + after.intervals - before.intervals,
+        candidate=_more(step.candidate, before.candidate, after.candidate),
+        stable=_more(step.stable, before.stable, after.stable),
+        figures=weighed.figures,
     )
 
 
-def _sum(one: Counts, other: Counts) -> Counts:
-    return Counts(**{name: number + getattr(other, name) for name, number in vars(one).items()})
+def _more(so_far: Counts, before: Counts, after: Counts) -> Counts:
+    return Counts(**{name: number + getattr(after, name) - getattr(before, name) for name, number in vars(so_far).items()})

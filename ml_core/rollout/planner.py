@@ -153,7 +153,7 @@ def _expected(load: _Load, rules: RolloutRules, promises: Promises, *, times_wor
     width = rules.granularity * max(1, math.ceil(longest / _INTERVALS / rules.granularity))
     # A wider interval stands for several, and each of them may add so much.
     promises = replace(promises, most_per_interval=promises.most_per_interval * (width / rules.granularity))
-    arms, tally, at = _Arms(load, width, times_worse), Tally(), _START
+    arms, tally, at, delay = _Arms(load, width, times_worse), Tally(), _START, rules.evidence_delay
     for stage in stages:
         began_at, asked = at, 0
         while at - began_at < stage.lasts + rules.deadlines.no_verdict:
@@ -161,14 +161,14 @@ def _expected(load: _Load, rules: RolloutRules, promises: Promises, *, times_wor
             tally, at, asked = judge.weigh(tally, (one,), promises, since=_START), at + width, asked + one.candidate.requests
             verdict = judge.rule(tally, promises).verdict
             if verdict is Verdict.ROLL_BACK:
-                return _Expectation(caught_after=at - _START + rules.evidence_delay)
-            over = at - began_at >= stage.lasts and asked >= stage.min_requests
-            if over and (verdict is Verdict.PROMOTE or not stage.verdict):
+                return _Expectation(caught_after=at + delay - _START)
+            # Only who waits for the judge waits for the evidence as well: the next step goes on with what comes late.
+            waited = at - began_at + (delay if stage.verdict else timedelta(0))
+            if waited >= stage.lasts and asked >= stage.min_requests and (verdict is Verdict.PROMOTE or not stage.verdict):
                 break
         else:
             return _Expectation()
-        at += rules.evidence_delay  # the metrics of a stage's end come so late, and the next one waits for them
-    return _Expectation(promoted_after=at - _START)
+    return _Expectation(promoted_after=at + delay - _START if stages else timedelta(0))
 
 
 class _Arms:

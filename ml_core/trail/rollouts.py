@@ -8,12 +8,10 @@ from typing import Any
 from ml_core.chain import decisions
 from ml_core.ports import EndpointState, Entry, ModelVersion
 from ml_core.reconciling import ROLLOUTS
+from ml_core.rollout.chapters import is_worth_telling, sentence, stands_at, word
 from ml_core.services import Services
 from ml_core.trail.looks import answer_of, state_of
 from ml_core.trail.values import Chapter, Step, moment
-
-# What a person would tell of a rollout. Holding is told once, as the end, when it still holds.
-_WORTH_TELLING = ("begin", "refuse", "create endpoint", "create deployment", "shift traffic", "delete deployment", "settle")
 
 
 def version_told(services: Services, model: str, version: str) -> Chapter:
@@ -71,49 +69,27 @@ def _steps(services: Services, endpoint: str, version: str, asked: Entry) -> Ite
         return
     for decision in decisions(services.ledger, ROLLOUTS, endpoint, since, services.now()):
         action, active = decision.value["action"], decision.value["state"]["active"]
-        if action["kind"] not in _WORTH_TELLING or _subject(action, active) != version:
+        if not is_worth_telling(action) or _subject(action, active) != version:
             continue
         at = moment(decision.value, "now")
-        yield Step(at, _word(action["kind"]), _sentence(endpoint, action), see=endpoint, document=decision.key)
+        yield Step(at, word(action), sentence(action), see=endpoint, document=decision.key)
         if action["kind"] in ("settle", "refuse"):
             return
 
 
 def _subject(action: Mapping[str, Any], active: Mapping[str, Any] | None) -> str:
     """The model version that a decision is about; '' for one that is about none."""
-    if action["kind"] in ("begin", "refuse"):
-        return str(action["version"])
-    rollout = action["rollout"] if action["kind"] == "settle" else active
-    return str(rollout["version"]) if rollout else ""
-
-
-def _word(kind: str) -> str:
-    return "traffic" if kind == "shift traffic" else "rollout"
-
-
-def _sentence(endpoint: str, action: Mapping[str, Any]) -> str:
-    kind, reason = action["kind"], action["reason"]
-    if kind == "begin":
-        return f"the rollout of {action['model']}:{action['version']} began at {endpoint}, in {action['candidate']}: {reason}"
-    if kind == "refuse":
-        return f"version {action['version']} was refused: {reason}"
-    if kind == "create endpoint":
-        return f"the endpoint {endpoint} was asked for: {reason}"
-    if kind == "create deployment":
-        return f"the deployment {action['slot']} was asked for: {reason}"
-    if kind == "shift traffic":
-        weights = ", ".join(f"{slot} {weight} %" for slot, weight in action["weights"].items())
-        return f"{action['phase']}: {weights}, because {reason}"
-    if kind == "delete deployment":
-        return f"the deployment {action['slot']} was deleted: {reason}"
-    return f"the rollout ended: {action['outcome']}, because {reason}"
+    if action["kind"] in ("begin", "refuse", "settle"):
+        # Earlier versions of the app kept the whole rollout with its end.
+        return str(action["version"] if "version" in action else action["rollout"]["version"])
+    return str(active["version"]) if active else ""
 
 
 def _how_it_stands(services: Services, endpoint: str, found: ModelVersion) -> str:
     told, state = f"{found.name}:{found.version}", state_of(services, ROLLOUTS, endpoint).get("state", {})
     active = state.get("active")
     if active and active["version"] == found.version:
-        return f"{told} is being rolled out ({active['phase']}): {answer_of(services, ROLLOUTS, endpoint)}"
+        return f"{told} is being rolled out ({stands_at(active)}): {answer_of(services, ROLLOUTS, endpoint)}"
     if share := serving(services.workspace.endpoint(endpoint), found.name, found.version):
         return f"{told} serves: it has {share}"
     if found.version in state.get("refused", {}):

@@ -76,6 +76,11 @@ def simulated(rules: RolloutRules, past: History, times_worse: float, seed: int)
     return Verdict.PROMOTE, at - START
 
 
+def is_near(planned: timedelta, minutes: float) -> bool:
+    """Half as much again, or two intervals: what is obvious is found in one."""
+    return abs(planned / MINUTE - minutes) <= max(0.5 * minutes, 2)
+
+
 @pytest.mark.parametrize(
     ("rules", "per_second", "error_rate"),
     [(RULES, 10, 0.005), (RULES, 1, 0.005), (SHADOWED, 3, 0.002), (RULES, 2, 0.0), (RULES, 0.3, 0.02)],
@@ -90,7 +95,7 @@ def test_the_median_of_the_promotions_of_good_candidates_is_near_what_was_planne
     promoted = median(after / MINUTE for verdict, after in ended if verdict is Verdict.PROMOTE)
     assert made.promoted_after is not None
     assert made.advice == ()
-    assert 0.7 <= made.promoted_after / MINUTE / promoted <= 1.5, (made.promoted_after, promoted)
+    assert is_near(made.promoted_after, promoted)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_the_median_of_the_rollbacks_of_bad_candidates_is_near_what_was_planned(
     ended = [simulated(rules, past, rules.promises.psi, seed) for seed in range(21)]
     caught = median(after / MINUTE for verdict, after in ended if verdict is Verdict.ROLL_BACK)
     assert made.caught_after is not None
-    assert 0.6 <= made.caught_after / MINUTE / caught <= 1.6, (made.caught_after, caught)
+    assert is_near(made.caught_after, caught)
 
 
 def test_a_plan_says_what_it_rests_on_and_what_it_expects() -> None:

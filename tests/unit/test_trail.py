@@ -75,7 +75,7 @@ def test_a_version_that_was_followed_by_a_newer_one_says_so(story: Story) -> Non
 def test_a_rollout_under_way_says_what_it_waits_for(story: Story) -> None:
     second_model_is_at(story, {"blue": 90, "green": 10})
     story.until(lambda: "watched" in story.answer(ROLLOUTS, ENDPOINT))
-    assert f"{SECOND} is being rolled out (ramping): at 10 %, watched until 12:51:00" in ends(why(story.services, SECOND))
+    assert f"{SECOND} is being rolled out (canary 10 %): at 10 %, watched until 13:11:00" in ends(why(story.services, SECOND))
 
 
 def test_a_version_that_waits_for_another_ones_rollout_tells_nothing_of_that(story: Story) -> None:

@@ -1,0 +1,46 @@
+"""What the next rollout at an endpoint may expect, before anybody begins one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ml_core.errors import PermanentError
+from ml_core.rollout.observe import rules_of
+from ml_core.rollout.planner import Plan, plan, told
+from ml_core.services import Services
+
+# As a rollout does it: a whole day, since nights are quiet.
+_PAST = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`told` is the plan in a sentence without its full stop; `stable` the slot whose last day it rests on."""
+
+    endpoint: str
+    stable: str
+    plan: Plan
+    told: str
+
+
+def forecast(services: Services, endpoint: str) -> Forecast:
+    """By today's configuration and the last day's requests. PermanentError: nothing serves there that could be compared with."""
+    model, now = services.config.model_at(endpoint), services.now()
+    if model is None:
+        known = ", ".join(sorted(one.endpoint.name for one in services.config.models.values())) or "none"
+        raise PermanentError(
+            f"No model of the configuration serves at an endpoint {endpoint[:100]!r}; the endpoints are: {known}."
+        )
+    seen = services.workspace.endpoint(endpoint)
+    serving = [slot for slot, weight in seen.traffic.items() if weight] if seen else []
+    if seen is None or not serving:
+        raise PermanentError(
+            f"Nothing has traffic at {endpoint} yet: its first deployment is smoke-tested and gets it all, so that there is no "
+            "verdict to wait for."
+        )
+    stable = max(serving, key=lambda slot: seen.traffic[slot])
+    rules = rules_of(services.config, model, now)
+    history = services.evidence.history(endpoint, stable, now - _PAST, now)
+    made = plan(history, rules)
+    return Forecast(endpoint, stable, made, told(made, rules.promises.psi))
