@@ -120,9 +120,23 @@ def test_the_handshake_of_both_schemas_is_answered(stack: Stack, host: Host, fun
 def test_the_http_routes_need_a_key_of_their_own(stack: Stack, host: Host) -> None:
     with httpx.Client(base_url=stack.environment.host_url) as http:
         for headers in ({}, {"x-functions-key": "wrong"}, {"x-functions-key": host.keys.eventgrid_extension}):
-            answer = http.get("/api/status", headers=headers)
-            assert (answer.status_code, answer.text) == (401, "")
+            for answer in (http.get("/api/status", headers=headers), http.post("/api/rollouts/loans/pause", headers=headers)):
+                assert (answer.status_code, answer.text) == (401, "")
     assert host.status()
+
+
+def test_what_people_say_over_http_is_answered_in_sentences(stack: Stack, host: Host, ledger: Read) -> None:
+    said = {"by": "anna", "reason": "odd scores"}
+    with httpx.Client(base_url=stack.environment.host_url, headers={"x-functions-key": host.keys.function}) as http:
+        unknown, unclear = (
+            http.post("/api/rollouts/nobodys/pause", json=said),
+            http.post("/api/rollouts/nobodys/cancel", json=said),
+        )
+        assert http.get("/api/rollouts/nobodys/pause").status_code == 404  # people say something; there is nothing to get
+    assert (unknown.status_code, unclear.status_code) == (404, 404)
+    assert "the endpoints are: " in unknown.json()["error"]
+    assert "pause, resume, promote, abort, roll-back" in unclear.json()["error"]
+    assert not ledger("rollout-commands/nobodys/")
 
 
 def webhook(stack: Stack, function: str, key: str, method: str, kind: str = "Notification", **body: Any) -> httpx.Response:
