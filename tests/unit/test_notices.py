@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from local.certificates import Certificates
 from ml_core.adapters.cards import card
 from ml_core.adapters.notices import LogNotifier, WebhookNotifier
 from ml_core.errors import PermanentError, SettingError, TemporaryError
@@ -55,6 +58,13 @@ class Webhook:
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
+    with listening() as state:
+        yield state
+
+
+@contextmanager
+def listening(certificates: Certificates | None = None) -> Iterator[Webhook]:
+    """Over http, or over https as the holder of these certificates."""
     state = Webhook()
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +83,15 @@ def webhook() -> Iterator[Webhook]:
         def log_message(self, *_: Any) -> None:
             """The test's output is not the place for it."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that does not trust the certificate hangs up."""
+
+    server = Quiet(("127.0.0.1", 0), Handler)
+    if certificates is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.certificate, certificates.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     state.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -189,6 +207,21 @@ def test_a_channel_that_nobody_listens_at_is_worth_another_try() -> None:
 
     with pytest.raises(TemporaryError, match=r"did not answer \(ConnectionRefusedError\)"):
         WebhookNotifier(f"http://127.0.0.1:{free_port()}{SECRET}", "teams").send(NOTICE)
+
+
+def test_a_stranger_who_answers_in_the_channels_place_is_told_nothing(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(certificates) as stranger:
+        address = stranger.address.replace("http://", "https://")
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(TemporaryError, match="SSLCertVerificationError"):
+            WebhookNotifier(address, "teams").send(NOTICE)
+        assert stranger.received == []
+        # The same for somebody who is trusted.
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.bundle))
+        WebhookNotifier(address, "teams").send(NOTICE)
+        assert len(stranger.received) == 1
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 500])
