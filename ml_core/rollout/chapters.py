@@ -91,16 +91,28 @@ def evidence(story: Story) -> list[StepEvidence]:
 
 def happenings(story: Story) -> list[Happening]:
     """What was done, by whom and why, in the order of time."""
-    found, known = [], ""
+    found: list[Happening] = []
+    whole, reason, times = "", "", 1
     for one in story.decisions:
         document = to_document(one.action)
-        if is_worth_telling(document):
-            by = one.action.command.by if isinstance(one.action, Obey) else ""
-            # A step's reason is often the one before, word for word: it is told once.
-            told = sentence(document).removesuffix(f", because {known}") if known else sentence(document)
-            found.append(Happening(one.at, word(document), told, by))
-            known = one.action.reason
+        if not is_worth_telling(document):
+            continue
+        told = sentence(document)
+        times = times + 1 if told == whole else 1
+        if times > 1:
+            # Asked for again, since it was lost or Azure failed.
+            found[-1] = replace(found[-1], told=f"{found[-1].told.removesuffix(_times(times - 1))}{_times(times)}")
+            continue
+        by = one.action.command.by if isinstance(one.action, Obey) else ""
+        # A step's reason is often the one before, word for word: it is told once.
+        short = told.removesuffix(f", because {reason}") if reason else told
+        found.append(Happening(one.at, word(document), short, by))
+        whole, reason = told, one.action.reason
     return found
+
+
+def _times(times: int) -> str:
+    return f" ({times} times)" if times > 1 else ""
 
 
 def plan_of(story: Story) -> str:

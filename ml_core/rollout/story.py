@@ -96,9 +96,8 @@ def is_endpoint(ledger: Ledger, text: str) -> bool:
 def stories(ledger: Ledger, endpoint: str, newest: int = 20) -> list[Heading]:
     """An endpoint's newest rollouts, the newest first."""
     begun = _begun(ledger, endpoint)
-    following: list[datetime | None] = [one.began_at for one in begun[1:]]
-    pairs = list(zip(begun, [*following, None], strict=True))[-newest:]
-    return [_ended(ledger, one, before) for one, before in reversed(pairs)]
+    following = [*(one.began_at for one in begun[1:]), None]
+    return [_ended(ledger, one, before) for one, before in reversed(list(zip(begun, following, strict=False))[-newest:])]
 
 
 def story(ledger: Ledger, rollout: str) -> Story:
