@@ -13,8 +13,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LARGEST = 1e30  # more evidence than anybody asks for is given away: floats stay far from infinity
+_LARGEST = 1e30  # more evidence than anybody asks for is given away, so that floats stay far from infinity
 _LARGEST_LOG = 50.0
+_LEAST_IDLE = 1e-6  # a capital never falls to nothing
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Capital:
     @property
     def log(self) -> float:
         """The logarithm of the whole."""
-        return math.log(max(sum(self.bets) + self.idle, 1e-300))
+        return math.log(sum(self.bets) + self.idle)
 
     @property
     def log_without_the_surest(self) -> float:
@@ -48,19 +49,22 @@ def bet(capital: Capital, logs: Sequence[float], weights: Sequence[float], *, st
 
     `logs`: the logarithms of the likelihood ratios, one for each alternative; -inf: that one is refuted. `weights` (they sum
     to 1) say how money is divided that is bet from now on, which is the part `start` of the idle. `most`: the interval may
-    multiply the whole by exp(most) and no more; what is above that is given away.
+    multiply each bet by exp(most) and no more; what is above that is given away. So a burst makes all alternatives rich alike,
+    and does not decide which of them is believed.
     """
-    before = sum(capital.bets) + capital.idle
-    fresh = start * capital.idle
-    bets = capital.bets or (0.0,) * len(weights)
-    bets = tuple(
-        (one + weight * fresh) * math.exp(min(log, _LARGEST_LOG)) for one, weight, log in zip(bets, weights, logs, strict=True)
-    )
+    fresh = start * capital.idle if capital.idle > _LEAST_IDLE else 0.0
     idle = capital.idle - fresh
-    after = sum(bets) + idle
-    allowed = min(after, before * math.exp(min(most, _LARGEST_LOG)), _LARGEST)
-    kept = allowed / after
-    return Capital(tuple(one * kept for one in bets), idle * kept, max(capital.surest, math.log(allowed / before)))
+    most = min(most, _LARGEST_LOG)
+    bets = tuple(
+        [
+            (one + weight * fresh) * math.exp(min(log, most))
+            for one, weight, log in zip(capital.bets or (0.0,) * len(weights), weights, logs, strict=True)
+        ]
+    )
+    before, after = sum(capital.bets) + capital.idle, sum(bets) + idle
+    if after > _LARGEST:
+        bets, after = tuple([one * (_LARGEST / after) for one in bets]), _LARGEST
+    return Capital(bets, idle, max(capital.surest, math.log(after / before)))
 
 
 def by_ratio(x: int, y: int, q: float, ratio: float, null: float = 1.0) -> float:
