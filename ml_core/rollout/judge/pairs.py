@@ -31,6 +31,7 @@ _MOST_OFTEN = 0.5
 _ODDS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 # exp() of more is no number that JSON knows.
 _LARGEST_LOG = 60.0
+_SLICES_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def _figures(tally: PairsTally, promises: PairsPromises, against: Mapping[str, f
 
 
 def _told(tally: PairsTally, promises: PairsPromises) -> str:
-    """What was counted, in a line. Slices are told when one has many more flips than all rows together."""
+    """What was counted, in a line."""
     both = tally.timed
     parts = [
         f"of {tally.asked} held-out rows {tally.candidate_failed} failed on the candidate only, {tally.stable_failed} on the "
@@ -265,13 +266,22 @@ def _told(tally: PairsTally, promises: PairsPromises) -> str:
         slow = f"{tally.slower} took over {promises.max_times_slower:g} times as long"
         parts.append(f"{tally.flips} of {both} decisions flipped (allowed {promises.max_flip_rate:.2%}), {slow}")
         parts.append(f"scores differ by {tally.sum_of_distances / both:.4f} on average ({tally.sum_of_differences / both:+.4f})")
-    worst = max(tally.slices.items(), key=lambda one: _flip_rate(one[1]), default=None)
-    if worst and worst[1].flips:
-        parts.append(f"most flips in {worst[0]} ({worst[1].flips} of {worst[1].rows})")
+    if differing := _most_different(tally.slices):
+        parts.append(f"most different in {differing}")
     if tally.note:
         parts.append(tally.note)
     return "; ".join(parts)
 
 
-def _flip_rate(one: SliceTally) -> float:
-    return one.flips / one.rows if one.rows else 0.0
+def _most_different(slices: Mapping[str, SliceTally]) -> str:
+    """The three slices with the most flips, and then with the largest mean difference of scores; '' when none differs."""
+
+    def key(named: tuple[str, SliceTally]) -> tuple[float, float]:
+        return named[1].flips / named[1].rows, abs(named[1].sum_of_differences) / named[1].rows
+
+    differing = sorted((one for one in slices.items() if one[1].rows and any(key(one))), key=key, reverse=True)
+    told = (
+        f"{name} ({one.flips} of {one.rows} flipped, scores {one.sum_of_differences / one.rows:+.4f})"
+        for name, one in differing[:_SLICES_TOLD]
+    )
+    return ", ".join(told)
