@@ -267,6 +267,8 @@ def test_a_deployment_at_zero_percent_answers_who_asks_it_by_its_name(place: Pla
     assert place.port.ask(endpoint, [], FIVE_SECONDS) == []
     (nobody,) = place.port.ask(endpoint, [Question("green", TABLE)], FIVE_SECONDS)
     assert (nobody.status, nobody.body) == (404, None)
+    with pytest.raises(PermanentError):
+        place.port.ask(name("nowhere"), [Question("blue", TABLE)], FIVE_SECONDS)
 
 
 def test_what_a_deployment_does_wrong_is_a_reply(place: Place, name: Name) -> None:
