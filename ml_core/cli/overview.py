@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ml_core import operations
+from ml_core.documents import from_document
 from ml_core.looks import last_look
 from ml_core.reconciling import DATA_ASSETS, MODELS, NOT_OBSERVED, REFUSED, ROLLOUTS
+from ml_core.rollout.chapters import stands_at
+from ml_core.rollout.planner import Plan, in_short
+from ml_core.rollout.state import Phase
 from ml_core.services import Services
 from ml_core.trail.looks import answer_of
+from ml_core.trail.values import clock, count
 
 _NEEDS_A_PERSON = (REFUSED, NOT_OBSERVED)
 
@@ -64,9 +70,23 @@ def _key(services: Services, kind: str, name: str, document: dict[str, Any] | No
         name=name,
         stands_at=_stands_at(services, kind, name, (document or {}).get("state", {})),
         since=str((document or {}).get("at") or ""),
-        answer=note or answer_of(services, kind, name),
+        answer=note or answer_of(services, kind, name) + _expected(document),
         document=document,
     )
+
+
+def _active(document: dict[str, Any] | None) -> dict[str, Any]:
+    """The document of the rollout under way; empty when there is none."""
+    return ((document or {}).get("state") or {}).get("active") or {}
+
+
+def _expected(document: dict[str, Any] | None) -> str:
+    """What was planned before the candidate met its first request, as long as a verdict is waited for."""
+    rollout = _active(document)
+    if not rollout.get("plan") or rollout["phase"] not in (Phase.SHADOW.value, Phase.CANARY.value):
+        return ""
+    began_at = datetime.fromisoformat(rollout["began_at"])
+    return f"; {in_short(from_document(Plan, rollout['plan']))} (it began at {clock(began_at)})"
 
 
 def _troubles(services: Services, key: Key) -> Iterator[str]:
@@ -75,6 +95,17 @@ def _troubles(services: Services, key: Key) -> Iterator[str]:
     overdue = "is the function app running?" in key.answer and key.document is not None
     if answer in _NEEDS_A_PERSON or overdue or last_look(services.ledger, key.kind, key.name).attempt:
         yield f"{key.kind}/{key.name}: {key.answer}"
+    elif key.kind == ROLLOUTS:
+        yield from _what_a_rollout_asks(key)
+
+
+def _what_a_rollout_asks(key: Key) -> Iterator[str]:
+    """A rollout that stands still goes on by a person's word only; what people were told of still lasts."""
+    if pause := _active(key.document).get("pause"):
+        yield f"{key.kind}/{key.name}: it stands still ({pause['cause']}): {pause['reason']}; rollout resume, promote or abort"
+        return
+    for kind, alert in ((key.document or {}).get("state") or {}).get("alerts", {}).items():
+        yield f"{key.kind}/{key.name}: {kind}, told {count(alert['times'], 'time')}: {key.answer}"
 
 
 def _stands_at(services: Services, kind: str, name: str, state: dict[str, Any]) -> str:
@@ -90,7 +121,7 @@ def _stands_at(services: Services, kind: str, name: str, state: dict[str, Any]) 
         return (f"version {last['model_version']}" if last["model_version"] else str(last["status"])) + pending if last else ""
     active = state.get("active")
     if active:
-        return f"version {active['version']} {active['phase']}"
+        return f"version {active['version']} {stands_at(active)}"
     refused = state.get("refused") or {}
     if refused:  # those that are newer than the settled one
         return f"version {max(refused, key=int)} refused"

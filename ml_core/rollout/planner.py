@@ -90,6 +90,13 @@ def told(made: Plan, psi: float) -> str:
     return f"{known}: a candidate that is as good {promoted}, one that is {psi:g} times worse {caught}{change}"
 
 
+def in_short(made: Plan) -> str:
+    """A plan in half a sentence, for a table."""
+    if made.promoted_after:
+        return f"a verdict was to be expected after about {span(made.promoted_after)}"
+    return f"no verdict was to be expected in time{f'; to change: {made.advice[0]}' if made.advice else ''}"
+
+
 def span(length: timedelta) -> str:
     """A span as people say it, by its two greatest units: 2 d 3 h, 1 h 5 min, 40 s."""
     seconds = round(length.total_seconds())

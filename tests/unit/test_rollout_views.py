@@ -53,6 +53,10 @@ def document(*arguments: str) -> Any:
     return json.loads(answer(*arguments, "--json"))
 
 
+def status() -> Any:
+    return json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+
+
 def newest(world: RolloutWorld) -> str:
     return stories.stories(world.ledger, ENDPOINT)[0].id
 
@@ -215,6 +219,43 @@ def test_what_others_wrote_cannot_steer_the_terminal(world: RolloutWorld) -> Non
 
 def test_without_a_name_the_newest_rollout_of_all_is_shown(world: RolloutWorld) -> None:
     assert document("show")["heading"]["id"] == newest(world)
+
+
+# ---- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_says_where_a_rollout_stands_and_what_was_to_be_expected(world: RolloutWorld) -> None:
+    world.pass_time(timedelta(days=1))
+    world.a_model_comes("good")
+    world.pass_time(12 * MINUTE)
+    (row,) = (key for key in status()["keys"] if key["kind"] == ROLLOUTS)
+    assert row["stands_at"] == "version 2 canary 20 %"
+    assert re.search(r"; a verdict was to be expected after about \d+ min \(it began at 2026-03-0", row["answer"])
+    assert [one for one in status()["attention"] if "rollouts/" in one] == []
+
+
+def test_a_rollout_that_stands_still_needs_a_person_and_status_says_which_words_help(world: RolloutWorld) -> None:
+    world.a_model_comes("good")
+    world.pass_time(12 * MINUTE)
+    world.somebody_says("pause")
+    world.pass_time(4 * MINUTE)
+    told = status()
+    assert (
+        f"{ROLLOUTS}/{ENDPOINT}: it stands still (person): she has her reasons; rollout resume, promote or abort"
+        in told["attention"]
+    )
+    assert "stands still (person)" in told["keys"][2]["stands_at"]
+
+
+def test_what_people_were_told_of_a_rollout_needs_a_person_as_long_as_it_lasts(world: RolloutWorld) -> None:
+    world.a_model_comes("good")
+    world.pass_time(12 * MINUTE)
+    world.evidence.broken = True
+    world.pass_time(40 * MINUTE)
+    assert any("source failed, told 1 time: " in one for one in status()["attention"])
+    world.evidence.broken = False
+    world.pass_time(timedelta(hours=2))
+    assert [one for one in status()["attention"] if "source failed" in one] == []
 
 
 # ---- replay -----------------------------------------------------------------------------------------------------------
