@@ -36,6 +36,8 @@ def configuration() -> str:
 
 _SECTIONS: dict[type[BaseModel], str] = {
     config.Config: "The file",
+    config.Freeze: "`freeze`",
+    config.WeeklyFreeze: "`freeze_weekly`",
     config.DataAsset: "`data_assets.<name>`",
     config.Window: "`data_assets.<name>.window`",
     config.Model: "`models.<name>`",
@@ -43,6 +45,11 @@ _SECTIONS: dict[type[BaseModel], str] = {
     config.Gates: "`models.<name>.gates`",
     config.Endpoint: "`models.<name>.endpoint`",
     config.Rollout: "`models.<name>.rollout`",
+    config.Smoke: "`models.<name>.rollout.smoke`",
+    config.Shadow: "`models.<name>.rollout.shadow`",
+    config.Judge: "`models.<name>.rollout.judge`",
+    config.Budget: "`models.<name>.rollout.judge.budget`",
+    config.RolloutDeadlines: "`models.<name>.rollout.deadlines`",
     config.Schedules: "`models.<name>.schedules`",
 }
 
@@ -100,11 +107,16 @@ def _kind(field: FieldInfo) -> str:
 # In the order in which they are looked for in an annotation's text.
 _KINDS = {
     "dict": "sections by name",
+    **dict.fromkeys(("tuple[Freeze", "tuple[WeeklyFreeze"), "list of sections"),
     **dict.fromkeys(("Window", "Target", "Gates", "Endpoint", "Rollout", "Schedules"), "section"),
+    **dict.fromkeys(("Smoke", "Shadow", "Judge", "Budget"), "section"),
     "timedelta": "duration",
+    "datetime": "time",
     "tuple[int": "list of percentages",
     "tuple[": "list of texts",
-    "Literal": "number",
+    "Literal[1]": "number",
+    "Literal": "one of the words",
+    "bool": "true or false",
     "float": "number",
     "int": "whole number",
 }

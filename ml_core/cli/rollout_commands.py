@@ -49,7 +49,7 @@ def resume(endpoint: Endpoint, reason: Why, by: By = "", json: AsJson = False) -
 
 @rollout_commands.command()
 def promote(endpoint: Endpoint, reason: Why, by: By = "", json: AsJson = False) -> None:
-    """Give the candidate all the traffic, although the judge has not found enough evidence for that (yet). You answer for it.
+    """Go on without the judge's word: from a canary step to all traffic, from the shadow to the first step. You answer for it.
 
     \b
     python -m ml_core.cli rollout promote flight-delay --reason "too few requests at night; checked by hand"
