@@ -24,7 +24,7 @@ _PART_WEIGHTS = (0.4, 0.25, 0.25, 0.1)
 # How much of the idle capital is bet: at the beginning, when the split has changed (more load may be too much), and each time.
 _AT_FIRST, _AT_A_STEP, _EACH_TIME = 0.8, 0.3, 0.02
 # One interval goes so much less far towards a promotion than towards a rollback: there is no haste.
-_LESS_HASTE = 0.18
+_LESS_HASTE = 0.13
 # The stable deployment's 95th percentile: so much of its requests is slower.
 SLOW = 0.05
 _ALWAYS = 0.9  # a psi that asks for more than that is content with it

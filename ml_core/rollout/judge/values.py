@@ -77,7 +77,7 @@ class Promises:
     """The promotion's second road: a candidate whose own error rate is shown to be below this may be promoted although the
     comparison with the stable deployment says nothing, since neither errs. None: this road is closed."""
 
-    most_per_interval: float = 1.1
+    most_per_interval: float = 1.5
     """How far one interval may bring the evidence at most, as a part of the way to a rollback. The interval that says most is
     left out (a burst of retries by one client is one event, not hundreds), so two can decide, and one cannot."""
 
