@@ -8,14 +8,17 @@ they are left out on all sides.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
 from benchmarks.rivals import MINUTES, Verdicts
 from benchmarks.traffic import Scenario, Stories, history, simulate
 from ml_core import config
+from ml_core.adapters.azure_monitor import PERCENTILES, bracket
 from ml_core.ports import Counts, History
 from ml_core.rollout import judge
 from ml_core.rollout.judge.values import Arms, Finding, Promises, Ruling, Verdict
@@ -94,8 +97,9 @@ class Traffic:
         if stage not in self._rows:
             self._rows[stage] = self._read(stage)
         asked, failed, slow, others, others_failed, others_slow = self._rows[stage][minute - self._first]
-        candidate = Counts(asked, failed, 0, slow, slow)
-        stable = Counts(others, others_failed, 0, others_slow, others_slow)
+        bounds = by_percentiles if self._scenario.percentiles else exactly
+        candidate = Counts(asked, failed, 0, *bounds(asked, slow))
+        stable = Counts(others, others_failed, 0, *bounds(others, others_slow))
         return Arms(BEGAN + timedelta(minutes=minute), candidate, stable, stage.share), failed if stage.live else 0
 
     def _read(self, stage: Stage) -> list[list[int]]:
@@ -111,6 +115,18 @@ class Traffic:
             others = [counts[:, -1] - counts[:, edge(stage.live)] for counts in stable]
         rows: list[list[int]] = np.stack(candidate + others, axis=1).tolist()
         return rows
+
+
+def exactly(_: int, slow: int) -> tuple[int, int]:
+    """The least and the most that were slow, where each request is counted."""
+    return slow, slow
+
+
+@lru_cache(maxsize=100_000)
+def by_percentiles(requests: int, slow: int) -> tuple[int, int]:
+    """The same where only percentiles are known: each is above the threshold or not; the adapter makes bounds of them."""
+    above = {percent: requests - slow < math.ceil(percent * requests / 100) for percent in PERCENTILES.values()}
+    return bracket(requests, {percent: float(slower) for percent, slower in above.items()} if requests else {}, 0.5)
 
 
 @dataclass

@@ -56,6 +56,9 @@ class Scenario:
     bursts_per_hour: float = 0.0
     """A client whose requests fail everywhere, and that repeats them at once over one connection: one deployment has them all."""
 
+    percentiles: bool = False
+    """Latency is known by Azure Monitor's percentiles only, which bracket how many were slow. Otherwise requests are counted."""
+
     routed: float = 1.0
     """The part of the candidate's share that really reaches it."""
 
@@ -150,6 +153,9 @@ def worse(name: str, errors: float, candidate: float, **more: object) -> Scenari
 SLOWER = Rates(0.005, slow=0.18, very_slow=0.0154)
 """Latency is log-normal with a median of 100 ms and a 95th percentile of 250 ms; this is what half as long again makes of it."""
 
+SLOW = Rates(0.005, slow=0.628, very_slow=0.179)
+"""And this what three times as long does."""
+
 SCENARIOS = (
     as_good("as good: 0.5 % errors, 10 rps", 0.005),
     as_good("as good: 0.5 % errors, 1 rps", 0.005, per_second=1.0),
@@ -169,6 +175,9 @@ SCENARIOS = (
     worse("3 times worse at 1 rps: 0.5 to 1.5 %", 0.005, 0.015, per_second=1.0),
     worse("4 times worse at 0.4 rps: 0.5 to 2 %", 0.005, 0.02, per_second=0.4),
     Scenario("half as slow again: 18 % beyond the p95", "worse", Rates(0.005), SLOWER, watched="latency"),
+    replace(as_good("as good, slowness known by percentiles", 0.005), watched="latency", percentiles=True),
+    Scenario("half as slow again, by percentiles", "worse", Rates(0.005), SLOWER, watched="latency", percentiles=True),
+    Scenario("three times as slow, by percentiles", "worse", Rates(0.005), SLOW, watched="latency", percentiles=True),
     worse("at the tolerable rate: 0 to 0.1 %", 0.0, 0.001),
     worse("3 times worse below it: 0.01 to 0.03 %", 0.0001, 0.0003),
     worse("every request fails", 0.005, 1.0),
