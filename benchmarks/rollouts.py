@@ -103,11 +103,16 @@ def play_batch(number: int, batch: int, stories: int) -> Played:
     simulated = traffic.simulate(scenario, seed, stories, range(rivals.MINUTES))
     rules = ramp.default_rules()
     played = {OURS: ramp.play(ramp.plan(rules), scenario, simulated, seed)}
-    if scenario.kind != "unjudgeable":  # both variants would only wait there, for hours
+    if _without_shadow(scenario):
         played[WITHOUT_SHADOW] = ramp.play(ramp.plan(rules, shadow=False), scenario, simulated, seed)
     for name, rule in rivals.RIVALS.items():
         played[name] = rivals.play(rule(stories), simulated, scenario)
     return played
+
+
+def _without_shadow(scenario: Scenario) -> bool:
+    """Whether the variant is played as well: where it shows what the shadow is good for, and does not only wait for hours."""
+    return scenario.kind == "worse" and not scenario.percentiles
 
 
 def _outcomes(scenario: Scenario, parts: list[Played]) -> dict[str, Outcome]:
@@ -126,8 +131,7 @@ ALPHA, BETA = (100 * getattr(config.Judge(), name) for name in ("alpha", "beta")
 
 def goals(report: Report) -> list[Comparison]:
     """The promises in every scenario that they are about, and how soon a regression is found."""
-    lines = [_worst(report, rule, "good") for rule in (OURS, WITHOUT_SHADOW)]
-    lines += [_worst(report, rule, "worse") for rule in (OURS, WITHOUT_SHADOW)]
+    lines = [_worst(report, OURS, "good"), _worst(report, OURS, "worse"), _worst(report, WITHOUT_SHADOW, "worse")]
     for rule, (name, least) in product((OURS, WITHOUT_SHADOW), CAUGHT.items()):
         outcome = report[name][rule]
         caught = outcome.share(outcome.rolled_back)
@@ -147,7 +151,7 @@ TOLERATED = "3 times worse below it: 0.01 to 0.03 %"
 
 def _worst(report: Report, rule: str, kind: str) -> Comparison:
     """The scenario in which a promise fares worst."""
-    of_kind = {name: outcomes for name, outcomes in report.items() if outcomes[rule_in(outcomes, rule)].kind == kind}
+    of_kind = {name: outcomes for name, outcomes in report.items() if rule in outcomes and outcomes[rule].kind == kind}
     of_kind.pop(TOLERATED, None)
 
     def wrong(name: str, by: str) -> float:
@@ -158,11 +162,6 @@ def _worst(report: Report, rule: str, kind: str) -> Comparison:
     what, goal = ("rolled back though as good", ALPHA) if kind == "good" else ("promoted though worse", BETA)
     theirs = ", ".join(f"{name} {max(wrong(one, name) for one in of_kind):.1f}" for name in rivals.RIVALS)
     return Comparison(f"{what}, worst scenario, {rule}", wrong(worst, rule), goal, "at most", "%", worst, theirs)
-
-
-def rule_in(outcomes: dict[str, Outcome], rule: str) -> str:
-    """The rule, or ours where this variant was not played."""
-    return rule if rule in outcomes else OURS
 
 
 def _line(report: Report, name: str, rule: str, what: str, value: float, goal: float, bound: str, unit: str) -> Comparison:
@@ -181,24 +180,20 @@ def tables(report: Report) -> str:
 
 def _good(report: Report) -> str:
     rows = [
-        [name, *(f"{outcome.share(outcome.rolled_back):.1f}" for outcome in _by_rule(outcomes))]
+        [name, *(f"{outcome.share(outcome.rolled_back):.1f}" for outcome in outcomes.values())]
         for name, outcomes in report.items()
         if outcomes[OURS].kind == "good"
     ]
-    return _markdown(["rolled back though as good, %", *RULES], rows)
+    return _markdown(["rolled back though as good, %", OURS, *rivals.RIVALS], rows)
 
 
 def _worse(report: Report) -> str:
     rows = [
-        [name, *(_short(outcome) for outcome in _by_rule(outcomes))]
+        [name, *(_short(outcomes[rule]) if rule in outcomes else "" for rule in RULES)]
         for name, outcomes in report.items()
         if outcomes[OURS].kind == "worse"
     ]
     return _markdown(["caught, % / median minutes / bad answers", *RULES], rows)
-
-
-def _by_rule(outcomes: dict[str, Outcome]) -> list[Outcome]:
-    return [outcomes[rule] for rule in RULES]
 
 
 def _short(outcome: Outcome) -> str:
