@@ -1,1 +1,1 @@
-"""The Azure Monitor metrics that the app reads."""
+"""What the app reads of Azure Monitor: the metrics of endpoints, and their traffic log in Log Analytics."""
