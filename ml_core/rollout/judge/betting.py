@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LARGEST = 1e30  # more evidence than anybody asks for is given away, so that floats stay far from infinity
+LARGEST = 1e30  # floats stay far from infinity
 _LARGEST_LOG = 50.0
 _LEAST_IDLE = 1e-6  # a capital never falls to nothing
 
@@ -44,13 +44,22 @@ class Capital:
         return self.log - self.surest
 
 
-def bet(capital: Capital, logs: Sequence[float], weights: Sequence[float], *, start: float, most: float = math.inf) -> Capital:
+def bet(
+    capital: Capital,
+    logs: Sequence[float],
+    weights: Sequence[float],
+    *,
+    start: float,
+    most: float = math.inf,
+    largest: float = LARGEST,
+) -> Capital:
     """The capital after one more interval.
 
     `logs`: the logarithms of the likelihood ratios, one for each alternative; -inf: that one is refuted. `weights` (they sum
     to 1) say how money is divided that is bet from now on, which is the part `start` of the idle. `most`: the interval may
     multiply each bet by exp(most) and no more; what is above that is given away. So a burst makes all alternatives rich alike,
-    and does not decide which of them is believed.
+    and does not decide which of them is believed. `largest`: what the whole has above that is given away, too. The less a capital
+    may hoard, the sooner it tells that times have changed.
     """
     fresh = start * capital.idle if capital.idle > _LEAST_IDLE else 0.0
     idle = capital.idle - fresh
@@ -62,8 +71,9 @@ def bet(capital: Capital, logs: Sequence[float], weights: Sequence[float], *, st
         ]
     )
     before, after = sum(capital.bets) + capital.idle, sum(bets) + idle
-    if after > _LARGEST:
-        bets, after = tuple([one * (_LARGEST / after) for one in bets]), _LARGEST
+    if after > largest:
+        bets = tuple([one * (largest / after) for one in bets])
+        after = sum(bets) + idle
     return Capital(bets, idle, max(capital.surest, math.log(after / before)))
 
 

@@ -8,15 +8,13 @@ from dataclasses import replace
 
 from ml_core.ports import Counts, History, SourceFailed
 from ml_core.rollout.judge.betting import by_ratio
-from ml_core.rollout.judge.sequential import Tally, contradiction
+from ml_core.rollout.judge.sequential import SPLIT_ALPHA, Tally, contradiction
 from ml_core.rollout.judge.values import Arms, Finding, Promises, Ruling, Verdict
 
 # Nobody minds one failure in a thousand, if the configuration says nothing else.
 LEAST_TOLERABLE = 0.001
 # The risk of taking the stable deployment's history for worse than it was.
 _DOUBT = 0.05
-# The risk of calling a right split wrong, for each of the two directions.
-_SPLIT_ALPHA = 0.0005
 
 
 def rule(tally: Tally, promises: Promises) -> Ruling:
@@ -92,7 +90,7 @@ def _tripped(tally: Tally, promises: Promises) -> bool:
 
 def _wrong_split(tally: Tally) -> str:
     most = max(tally.too_many.log, tally.too_few.log)
-    if most < math.log(1 / _SPLIT_ALPHA):
+    if most < math.log(1 / SPLIT_ALPHA):
         return ""
     direction = "more" if tally.too_many.log > tally.too_few.log else "fewer"
     return f"the candidate answers {direction} requests than its {tally.share:.0%}: the two cannot be compared"
@@ -115,7 +113,7 @@ def _figures(tally: Tally, promises: Promises) -> dict[str, float]:
         "slow_promote_e_value": (math.exp(tally.slow_for.log) + math.exp(tally.slow_rate_for.log)) / 2,
         "promote_at": 1 / promises.beta,
         "split_e_value": math.exp(max(tally.too_many.log, tally.too_few.log)),
-        "split_wrong_at": 1 / _SPLIT_ALPHA,
+        "split_wrong_at": 1 / SPLIT_ALPHA,
     }
     if promises.tolerable_error_rate is not None:
         figures["tolerable_error_rate"] = promises.tolerable_error_rate

@@ -21,16 +21,21 @@ _WEIGHTS = (0.1, 0.35, 0.35, 0.2)
 # The candidate's own rate, as a part of the rate that must be refuted.
 _PARTS = (0.0, 0.1, 1 / 3, 0.6)
 _PART_WEIGHTS = (0.4, 0.25, 0.25, 0.1)
-# How much of the idle capital is bet: at the beginning, when the split has changed (more load may be too much), and each time.
-_AT_FIRST, _AT_A_STEP, _EACH_TIME = 0.8, 0.3, 0.02
+# How much of the idle capital is bet: at the beginning, when the split has changed (more load may be too much), and each time,
+# divided by the number of intervals and these more (so that some is left after days).
+_AT_FIRST, _AT_A_STEP, _LATER = 0.8, 0.3, 50
 # One interval goes so much less far towards a promotion than towards a rollback: there is no haste.
 _LESS_HASTE = 0.13
+# Of evidence for a candidate only so many times what a promotion asks for is kept: the last hour must not be outweighed by days.
+_HOARD = 10.0
 # The stable deployment's 95th percentile: so much of its requests is slower.
 SLOW = 0.05
 _ALWAYS = 0.9  # a psi that asks for more than that is content with it
 # The split that was asked for and the one that is seen: odds that differ by a quarter are let pass.
 _SPLIT_TOLERANCE = 1.25
 _SPLIT_RATIOS, _SPLIT_WEIGHTS, _SPLIT_MOST = (1.6, 3.0, 10.0), (0.5, 0.3, 0.2), 4.0
+# The risk of calling a right split wrong, for each of the two directions.
+SPLIT_ALPHA = 0.0005
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def _weigh(tally: Tally, arms: Arms, promises: Promises, since: datetime | None)
     if since is not None and arms.at < since + promises.grace:
         return replace(tally, first_candidate=first_candidate, first_stable=first_stable, distrusted="")
     step_is_new = arms.share != tally.share
-    start = _AT_FIRST if not tally.intervals else _AT_A_STEP if step_is_new else _EACH_TIME
+    start = _AT_FIRST if not tally.intervals else _AT_A_STEP if step_is_new else 1 / (_LATER + tally.intervals)
     errors_against, slow_against, errors_for, slow_for = _by_ratios(tally, arms, promises, start)
     rate_for, slow_rate_for = _by_rates(tally, arms, promises, start)
     too_many, too_few = _by_split(tally, arms, start)
@@ -150,7 +155,9 @@ def _by_ratios(tally: Tally, arms: Arms, promises: Promises, start: float) -> tu
 
     def in_favour(capital: Capital, x: int, y: int) -> Capital:
         most = _LESS_HASTE * promises.most_per_interval * math.log(1 / promises.beta)
-        return bet(capital, [by_ratio(x, y, q, 1.0, promises.psi)], (1.0,), start=start, most=most)
+        return bet(
+            capital, [by_ratio(x, y, q, 1.0, promises.psi)], (1.0,), start=start, most=most, largest=_HOARD / promises.beta
+        )
 
     slowness = promises.tolerated_slowness
     # What is known within bounds only is taken so that it makes the bet poorer: a promise must hold wherever the truth lies.
@@ -168,7 +175,7 @@ def _by_rates(tally: Tally, arms: Arms, promises: Promises, start: float) -> tup
 
     def below(capital: Capital, x: int, null: float) -> Capital:
         logs = [by_rate(x, candidate.requests, part * null, null) for part in _PARTS]
-        return bet(capital, logs, _PART_WEIGHTS, start=start)
+        return bet(capital, logs, _PART_WEIGHTS, start=start, largest=_HOARD / promises.beta)
 
     rate_for = tally.rate_for if tolerable is None else below(tally.rate_for, candidate.errors, tolerable)
     return rate_for, below(tally.slow_rate_for, candidate.slow_at_most, min(promises.psi * SLOW, _ALWAYS))
@@ -181,7 +188,7 @@ def _by_split(tally: Tally, arms: Arms, start: float) -> tuple[Capital, Capital]
 
     def off(capital: Capital, x: int, y: int, share: float) -> Capital:
         logs = [by_ratio(x, y, share, ratio, _SPLIT_TOLERANCE) for ratio in _SPLIT_RATIOS]
-        return bet(capital, logs, _SPLIT_WEIGHTS, start=start, most=_SPLIT_MOST)
+        return bet(capital, logs, _SPLIT_WEIGHTS, start=start, most=_SPLIT_MOST, largest=_HOARD / SPLIT_ALPHA)
 
     candidate, stable = arms.candidate.requests, arms.stable.requests
     return off(tally.too_many, candidate, stable, arms.share), off(tally.too_few, stable, candidate, 1 - arms.share)
