@@ -5,6 +5,7 @@ Faked: the ports and time. Real: the reconciler of rollouts, what people ask of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -56,12 +57,18 @@ class RolloutWorld(World):
     def __init__(self, supersede: str = "before traffic", more: str = "") -> None:
         super().__init__(CONFIG.replace("SUPERSEDE", supersede) + more)
         self.supersede = supersede
+        # No two looks come at the same moment; the fake clock alone would have them do so.
+        self.services = replace(self.services, now=self._a_moment_later)
         self.workspace.change_takes = timedelta(seconds=90)
         self.evidence.per_minute = 3000
         self.kinds: dict[str, Kind] = {}
         """Of the models, by version."""
         self.meddled_at: datetime | None = None
         """When somebody else changed the endpoint for the first time."""
+
+    def _a_moment_later(self) -> datetime:
+        self.clock.advance(timedelta(microseconds=1))
+        return self.clock()
 
     # ---- models -----------------------------------------------------------------------------------------------------------
 
