@@ -12,6 +12,7 @@ from ml_core.rollout.commands import Command
 from ml_core.rollout.deadlines import AlertKind
 from ml_core.rollout.judge.pairs import PairsTally
 from ml_core.rollout.judge.sequential import Tally
+from ml_core.rollout.judge.values import Promises
 from ml_core.rollout.planner import Plan
 from ml_core.rollout.state import Outcome, Pause, Phase, Road, Split
 
@@ -31,6 +32,10 @@ class Hold:
 class Begin:
     """Take a model version up: from now on it is the endpoint's one rollout."""
 
+    rollout: str
+    """Its id."""
+
+    endpoint: str
     model: str
     version: str
     road: Road
@@ -47,6 +52,7 @@ class Begin:
 class Refuse:
     """This version must not go live."""
 
+    endpoint: str
     version: str
     reason: str
     look_again_in: timedelta = NOW
@@ -72,7 +78,9 @@ class MakePlan:
 
     plan: Plan
     slower_than_ms: float | None
-    tolerable_error_rate: float | None
+    promises: Promises
+    """What the judge keeps to from now on, whatever the configuration will say."""
+
     reason: str
     look_again_in: timedelta = NOW
     kind: Literal["make plan"] = "make plan"
@@ -116,6 +124,9 @@ class ShiftTraffic:
     """Ask for this split; `phase` is where the rollout stands from then on. `step` is the fencing token."""
 
     split: Split
+    replaces: Split
+    """What the endpoint carries now: it may be seen for a while yet."""
+
     phase: Phase
     step: int
     reason: str
@@ -143,6 +154,8 @@ class Weigh:
     tally: Tally
     judged_until: datetime | None
     pairs: PairsTally
+    counted: int
+    heard_at: datetime | None
     reason: str
     look_again_in: timedelta
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -165,6 +178,9 @@ class Obey:
 
     command: Command
     obeyed: bool
+    seen: Split | None
+    """What the endpoint carries: a person who has seen that may have it replaced."""
+
     reason: str
     look_again_in: timedelta = NOW
     kind: Literal["obey"] = "obey"
@@ -175,6 +191,9 @@ class RaiseAlert:
     """Tell people that something takes too long, once more."""
 
     alert: AlertKind
+    times: int
+    """So often with this time."""
+
     reason: str
     look_again_in: timedelta
     kind: Literal["raise alert"] = "raise alert"
@@ -184,6 +203,7 @@ class RaiseAlert:
 class Settle:
     """The rollout is over."""
 
+    version: str
     outcome: Outcome
     reason: str
     look_again_in: timedelta = NOW

@@ -52,7 +52,9 @@ class Split:
 class Pause:
     """A rollout that stands still until a person says what to do."""
 
-    cause: Literal["person", "inconclusive", "conflict"]
+    cause: Literal["person", "inconclusive", "conflict", "no way back"]
+    """A conflict: somebody else has changed the traffic. It is over when that is undone; everything else by a person's word."""
+
     reason: str
     by: str
     at: datetime
@@ -65,6 +67,7 @@ class Rollout:
     id: str
     """`<endpoint>-<model version>-<time it began>`: unique, and fit for a path."""
 
+    endpoint: str
     model: str
     version: str
     road: Road
@@ -80,10 +83,25 @@ class Rollout:
 
     intended: Split = Split()
     before: Split = Split()
-    """The split that the intended one replaces."""
+    """What the endpoint carried when the intended split was asked for."""
 
     standing_since: datetime | None = None
     """When the endpoint was first seen with the intended split: evidence of this step counts from then."""
+
+    before_since: datetime | None = None
+    """The same of the split before. What it was until `since` comes late and counts all the same, by its own shares."""
+
+    ready_at: datetime | None = None
+    """When the candidate's deployment stood, at 0 %."""
+
+    met_at: datetime | None = None
+    """When the candidate met its first requests, live ones or copies: caches are cold then."""
+
+    counted: int = 0
+    """How many requests the candidate has answered in this step's whole intervals."""
+
+    heard_at: datetime | None = None
+    """The end of the last interval in which it answered any."""
 
     deployment: str = ""
     """`created_at` of the candidate's deployment that has passed the smoke test: another one of the same name has not."""
@@ -99,8 +117,14 @@ class Rollout:
     pairs: PairsTally = field(default_factory=PairsTally)
     plan: Plan | None = None
     pause: Pause | None = None
+    resumed_at: datetime | None = None
+    """When a person let it go on, or wait longer."""
+
+    promoted_by: str = ""
+    """The person who lets it go on without a verdict, and why."""
+
     ends_as: Outcome | None = None
-    """Why it is rolling back: rolled back or superseded."""
+    """Why it is rolling back: rolled back, superseded or failed."""
 
     reason: str = ""
     """Of the last step."""
@@ -174,6 +198,8 @@ class RolloutRules:
     shadow: PairsPromises | None
     shadow_mirror: int
     shadow_duration: timedelta
+    shadow_requests: int
+    smoke_required: bool
     deadlines: Deadlines
     supersede: Literal["before traffic", "always", "never"]
     return_window: int
@@ -185,6 +211,9 @@ class Observation:
     """The world as far as an endpoint is concerned. What a phase does not need is not asked for."""
 
     rules: RolloutRules
+    name: str = ""
+    """The endpoint's."""
+
     endpoint: EndpointState | None = None
     requested: ModelVersion | None = None
     """The newest version asked for that is newer than the settled one, not refused, and exists; or one that a person wants."""

@@ -114,7 +114,7 @@ def test_why_tells_a_story_and_where_it_ends(story: Story) -> None:
     first_model_serves(story)
     printed = answer("why", "flight-delay:1")
     assert printed.startswith("version 1 of the model flight-delay\n")
-    assert re.search(r"^  12:\d\d:\d\d  traffic   ramping: blue 100 %", printed, re.MULTILINE)
+    assert re.search(r"^  12:\d\d:\d\d  traffic   promoting: blue 100 %", printed, re.MULTILINE)
     assert printed.rstrip().endswith(f"=> flight-delay:1 serves: it has 100 % of the traffic of {ENDPOINT}, in blue.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import groupby
 
 import pytest
 
@@ -61,9 +62,12 @@ def test_a_second_file_ramps_a_green_deployment_up_and_archives_the_blue_one(sto
     story.rest()
     assert story.workspace.traffic_history == [
         {"blue": 100},
+        {"blue": 100, "green": 0},  # copies to green: the shadow
         {"blue": 90, "green": 10},
         {"blue": 75, "green": 25},
         {"blue": 50, "green": 50},
+        {"blue": 0, "green": 100},
+        {"blue": 0, "green": 100},  # copies to blue, while it stays warm
         {"blue": 0, "green": 100},
     ]
     assert story.workspace.serving(ENDPOINT) == {"flight-delay:2": "green 100 %"}
@@ -92,7 +96,7 @@ def test_an_unhealthy_candidate_is_rolled_back_and_stays_for_people_to_look_at(s
     story.upload("incoming/february.csv")
     story.rest()
     assert story.rollout()["outcome"] == "rolled back"
-    assert "requests failed" in story.rollout()["reason"]
+    assert "the candidate fails more often than the stable deployment" in story.rollout()["reason"]
     assert story.workspace.traffic_history[-1] == {"blue": 100, "green": 0}
     assert story.workspace.serving(ENDPOINT) == {"flight-delay:1": "blue 100 %"}
 
@@ -120,9 +124,10 @@ def test_a_candidate_without_requests_is_held_and_neither_promoted_nor_rolled_ba
 
 def test_metrics_that_cannot_be_read_hold_the_step(story: Story) -> None:
     first_model_serves(story)
-    story.evidence.per_minute, story.evidence.broken = 600, True
+    story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
+    story.evidence.broken = True
     held_since = story.clock()
     story.until(lambda: story.clock() - held_since > timedelta(hours=1))
     assert "the metrics cannot be read" in story.answer(ROLLOUTS, ENDPOINT)
@@ -165,10 +170,10 @@ def test_a_candidate_that_fails_its_smoke_test_never_gets_traffic(story: Story) 
     assert story.workspace.traffic_history == [{"blue": 100}]
 
 
-def test_a_skipped_smoke_test_says_so(story: Story) -> None:
+def test_the_smoke_test_says_what_it_has_asked(story: Story) -> None:
     story.upload("incoming/january.csv")
     story.until(lambda: bool(story.workspace.traffic_history))
-    assert "skipped, since the ledger holds no golden-requests/flight-delay.json" in story.answer(ROLLOUTS, ENDPOINT)
+    assert "golden requests were answered as offline" in story.answer(ROLLOUTS, ENDPOINT)
 
 
 def test_a_newer_version_waits_for_the_end_of_the_rollout_under_way(story: Story) -> None:
@@ -181,7 +186,7 @@ def test_a_newer_version_waits_for_the_end_of_the_rollout_under_way(story: Story
     shares = [
         max(weights, key=lambda slot: weights[slot]) for weights in story.workspace.traffic_history if 100 in weights.values()
     ]
-    assert shares == ["blue", "green", "blue"]
+    assert [slot for slot, _ in groupby(shares)] == ["blue", "green", "blue"]
     assert story.workspace.serving(ENDPOINT) == {"flight-delay:3": "blue 100 %"}
 
 

@@ -1,0 +1,107 @@
+"""A rollout under way, the world beside it and the time: what every phase decides from. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from ml_core.ports import DeploymentState, EndpointState
+from ml_core.rollout.actions import Action, Hold, RaiseAlert, Settle, ShiftTraffic, StandStill
+from ml_core.rollout.deadlines import AlertKind, due
+from ml_core.rollout.freeze import frozen
+from ml_core.rollout.splits import carried, live, meets, same
+from ml_core.rollout.state import Observation, Outcome, Pause, Phase, Rollout, RolloutRules, Split, State
+
+Since = tuple[AlertKind, datetime]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a decision about the rollout under way may use."""
+
+    state: State
+    rollout: Rollout
+    observation: Observation
+    now: datetime
+
+    @property
+    def rules(self) -> RolloutRules:
+        return self.observation.rules
+
+    @property
+    def endpoint(self) -> EndpointState | None:
+        return self.observation.endpoint
+
+    @property
+    def seen(self) -> Split:
+        """What the endpoint carries; nothing when there is none."""
+        return carried(self.endpoint) if self.endpoint else Split()
+
+    @property
+    def share(self) -> int:
+        """The candidate's intended live traffic in percent."""
+        return self.rollout.intended.weights.get(self.rollout.candidate, 0)
+
+    @property
+    def meets_requests(self) -> bool:
+        """Whether the candidate is meant to get any, live ones or copies."""
+        return meets(self.rollout.intended, self.rollout.candidate)
+
+    def deployment(self, slot: str | None) -> DeploymentState | None:
+        return self.endpoint.deployments.get(slot or "") if self.endpoint else None
+
+    # ---- the steps that several phases take ------------------------------------------------------------------------------
+
+    def hold(self, reason: str, *situations: Since, until: datetime | None = None) -> Hold | RaiseAlert:
+        """Stay, and look again after a poll, or at `until` when that is sooner; people are told when it takes too long."""
+        poll = self.rules.poll
+        look_again_in = poll if until is None else max(timedelta(0), min(poll, until - self.now))
+        ready = self.rollout.ready_at
+        if ready and not self.share and self.rollout.phase != Phase.ROLLING_BACK:
+            # Whatever holds it: the classical failure is the candidate that stands at 0 % for days and nobody knows.
+            situations = (*situations, ("at zero", ready))
+        for kind, since in situations:
+            alert = due(kind, since, self.state.alerts, self.rules.deadlines, self.now)
+            if alert is not None:
+                return RaiseAlert(kind, alert.times, reason, look_again_in)
+        return Hold(reason, look_again_in)
+
+    def shift(self, split: Split, phase: Phase, reason: str, ends_as: Outcome | None = None) -> ShiftTraffic:
+        """Ask for a split under the next fencing token."""
+        step, poll = self.state.steps + 1, self.rules.poll
+        return ShiftTraffic(split, self.seen, phase, step, reason, poll, ends_as, self.rollout.correlation_id)
+
+    def give(self, split: Split, phase: Phase, reason: str) -> Action:
+        """Give the candidate more live traffic, unless the calendar says that nothing is promoted now."""
+        window = frozen(self.rules.freeze, self.now)
+        # Back to a version that has served is a way back: a person wants it, and no calendar holds it.
+        if window is not None and self.rollout.road != "return":
+            return self.hold(
+                f"nothing is promoted until {window.ends_at:%Y-%m-%d %H:%M %Z} ({window.reason})", until=window.ends_at
+            )
+        return self.shift(split, phase, reason)
+
+    def take_back(self, reason: str, ends_as: Outcome = "rolled back") -> Action:
+        """Take all traffic from the candidate for good; it is over at once when it has none."""
+        rollout, back = self.rollout, live(self.rollout, 0)
+        if same(self.seen, back) and not self.meets_requests:
+            return Settle(rollout.version, ends_as, reason)
+        stable = self.deployment(rollout.stable)
+        if stable is None or stable.provisioning_state.lower() != "succeeded":
+            slot = rollout.stable or "a stable deployment"
+            held = f"{slot} is {stable.provisioning_state}" if stable else f"{slot} is not there"
+            return self.stand_still("no way back", f"{reason}; but there is no way back: {held}")
+        return self.shift(back, Phase.ROLLING_BACK, reason, ends_as)
+
+    def stand_still(self, cause: Literal["inconclusive", "conflict", "no way back"], reason: str) -> Action:
+        """Pause until a person says what to do."""
+        pause = self.rollout.pause
+        if pause is not None and pause.cause == cause:
+            return self.hold(pause.reason, ("conflict" if cause == "conflict" else "paused", pause.at))
+        return StandStill(Pause(cause, reason, "", self.now), self.rules.poll, reason)
+
+
+def busy(provisioning_state: str) -> bool:
+    """Whether Azure is at work on it, and answers 409 to every change."""
+    return provisioning_state.lower() not in ("succeeded", "failed", "canceled")
