@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from ml_core.errors import PermanentError
-from ml_core.rollout.observe import rules_of
+from ml_core.reconciling import ROLLOUTS
+from ml_core.rollout.decide import RULES
+from ml_core.rollout.observe import rules_of, stable_history
 from ml_core.rollout.planner import Plan, plan, told
+from ml_core.rollout.state import State
 from ml_core.services import Services
-
-# As a rollout does it: a whole day, since nights are quiet.
-_PAST = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ def forecast(services: Services, endpoint: str) -> Forecast:
         )
     stable = max(serving, key=lambda slot: seen.traffic[slot])
     rules = rules_of(services.config, model, now)
-    history = services.evidence.history(endpoint, stable, now - _PAST, now)
-    made = plan(history, rules)
+    holds = seen.deployments[stable].model if stable in seen.deployments else ""
+    document = services.ledger.get(f"{ROLLOUTS}/{endpoint}.json")
+    state = RULES.read(document.value["state"]) if document else State()
+    made = plan(stable_history(services, endpoint, stable, holds, state), rules)
     return Forecast(endpoint, stable, made, told(made, rules.promises.psi))

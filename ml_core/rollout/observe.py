@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ml_core.config import Config
 
 # The stable deployment's past that a plan is made from: a whole day, since nights are quiet.
-_PAST = timedelta(days=1)
+_PAST, _LEAST_PAST = timedelta(days=1), timedelta(minutes=30)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +53,9 @@ def observe(services: Services, endpoint: str, model: str, state: State) -> Obse
         origin=origin,
         smoke=smoke_test(services, endpoint, rollout) if asked and _can_be_tested(rollout, seen) else None,
         pairs=next_pairs(services, endpoint, rollout) if asked and _planned(rollout) and more_pairs(rollout, rules) else None,
-        history=_history(services, endpoint, rollout) if asked and not _planned(rollout) else None,
+        history=stable_history(services, endpoint, rollout.stable or "", rollout.stable_model, state)
+        if asked and not _planned(rollout)
+        else None,
         evidence=_evidence(services, endpoint, rollout, rules),
     )
 
@@ -145,9 +147,14 @@ def _planned(rollout: Rollout) -> bool:
     return rollout.phase not in JUDGED or rollout.stable is None or rollout.plan is not None
 
 
-def _history(services: Services, endpoint: str, rollout: Rollout) -> History | SourceFailed:
-    now = services.now()
-    return services.evidence.history(endpoint, rollout.stable or "", now - _PAST, now)
+def stable_history(services: Services, endpoint: str, slot: str, model: str, state: State) -> History | SourceFailed:
+    """The last day of the deployment in `slot`, which holds `model` (`<name>:<version>`); less when it has not had all the traffic
+    for so long, since a plan wants to know how many requests come in a minute."""
+    now, newest = services.now(), state.served[-1] if state.served else None
+    since = now - _PAST
+    if newest is not None and model.rpartition(":")[2] == newest.version:
+        since = max(since, min(newest.at, now - _LEAST_PAST))
+    return services.evidence.history(endpoint, slot, since, now)
 
 
 def _evidence(services: Services, endpoint: str, rollout: Rollout, rules: RolloutRules) -> Measured | SourceFailed | None:

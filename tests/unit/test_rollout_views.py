@@ -225,7 +225,6 @@ def test_without_a_name_the_newest_rollout_of_all_is_shown(world: RolloutWorld) 
 
 
 def test_status_says_where_a_rollout_stands_and_what_was_to_be_expected(world: RolloutWorld) -> None:
-    world.pass_time(timedelta(days=1))
     world.a_model_comes("good")
     world.pass_time(12 * MINUTE)
     (row,) = (key for key in status()["keys"] if key["kind"] == ROLLOUTS)
@@ -306,8 +305,7 @@ def test_decisions_that_this_version_cannot_read_are_an_error_that_names_them(wo
 # ---- plan -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_next_rollout_is_planned_from_the_stable_deployments_requests(world: RolloutWorld) -> None:
-    world.pass_time(timedelta(days=1))
+def test_the_next_rollout_is_planned_from_the_requests_since_the_stable_deployment_has_them_all(world: RolloutWorld) -> None:
     told = document("plan", ENDPOINT)
     assert told["stable"] == "blue"
     assert told["plan"]["requests_per_minute"] == pytest.approx(3000, rel=0.01)
