@@ -148,8 +148,8 @@ def _planned(rollout: Rollout) -> bool:
 
 
 def stable_history(services: Services, endpoint: str, slot: str, model: str, state: State) -> History | SourceFailed:
-    """The last day of the deployment in `slot`, which holds `model` (`<name>:<version>`); less when it has not had all the traffic
-    for so long, since a plan wants to know how many requests come in a minute."""
+    """The last day of the deployment in `slot`, which holds `model` (`<name>:<version>`), as far as it has had all the traffic: a
+    plan wants to know how many requests come in a minute."""
     now, newest = services.now(), state.served[-1] if state.served else None
     since = now - _PAST
     if newest is not None and model.rpartition(":")[2] == newest.version:
