@@ -243,12 +243,6 @@ class FakeWorkspace:
             raise PermanentError(f"There is no endpoint {endpoint} (status 404).")
         return [self._reply(self.endpoints[endpoint], question, timeout) for question in questions]
 
-    def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
-        (reply,) = self.ask(endpoint, [Question(deployment, request)], timedelta(seconds=5))
-        if reply.status != 200:
-            raise PermanentError(f"{deployment} answered {reply.status} to a scoring request: {reply.error}")
-        return reply.body
-
     def _reply(self, endpoint: EndpointState, question: Question, timeout: timedelta) -> Reply:
         deployment = endpoint.deployments.get(question.deployment)
         if deployment is None or deployment.provisioning_state != "Succeeded":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ml_core.adapters.azureml_states import deployment_state, job_error, model_version, reason_in_log, word
 from ml_core.adapters.failures import told_as
 from ml_core.adapters.model_files import read_file
-from ml_core.adapters.scoring import Access, Scoring, score_by
+from ml_core.adapters.scoring import Access, Scoring
 from ml_core.errors import Conflict, PermanentError, TemporaryError
 from ml_core.naming import is_model_version
 from ml_core.ports import DeploymentSpec, DeploymentState, EndpointState, JobState, ModelVersion, Question, Reply, TrainingJob
@@ -255,9 +255,6 @@ class AzureMLWorkspace:
 
     def ask(self, endpoint: str, questions: Sequence[Question], timeout: timedelta) -> list[Reply]:
         return self._scoring.ask(endpoint, questions, timeout)
-
-    def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
-        return score_by(self._scoring, endpoint, Question(deployment, request))
 
     @cached_property
     def _scoring(self) -> Scoring:

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ml_core.errors import PermanentError, TemporaryError
+from ml_core.errors import TemporaryError
 from ml_core.ports import Question, Reply
 
 if TYPE_CHECKING:
@@ -120,13 +120,3 @@ def _told(answer: httpx.Response, body: bytes | None, seconds: float) -> Reply:
         return Reply(200, seconds, json.loads(text))
     except ValueError:
         return Reply(200, seconds, error=text[:_LONGEST_ERROR])
-
-
-def score_by(scoring: Scoring, endpoint: str, question: Question) -> object:
-    """The JSON of the answer to one question. An answer that is no success is permanent."""
-    (reply,) = scoring.ask(endpoint, [question], timedelta(minutes=1))
-    if reply.status in (0, 429, 502, 503, 504):
-        raise TemporaryError(f"{question.deployment} answered {reply.status} to a scoring request. It is tried again.")
-    if reply.status != 200 or reply.body is None:
-        raise PermanentError(f"{question.deployment} answered {reply.status} to a scoring request: {reply.error}")
-    return reply.body
