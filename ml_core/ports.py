@@ -103,36 +103,11 @@ class DeploymentSpec:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What became of the requests that were sent to a deployment.
-
-    `errors` of the `requests` failed by the deployment's own fault: 5xx, 408 (it took too long), 429 (more came than it can take)
-    and 424 (the model failed). Not in `requests` is what was wrong with the caller's request, for it says nothing about the
-    deployment: every other 4xx, also behind a 424 (the scoring script refused the input). Those are `refused`.
-    """
-
-    requests: int
-    errors: int
-    refused: int = 0
-    kind: Literal["answered"] = "answered"
-
-
-@dataclass(frozen=True)
-class NoData:
-    """The source works and knows of no request. Not a good sign and not a bad one."""
-
-    kind: Literal["no data"] = "no data"
-
-
-@dataclass(frozen=True)
 class SourceFailed:
     """The source itself failed: nothing is known about the deployment, so nothing counts against it."""
 
     reason: str
     kind: Literal["source failed"] = "source failed"
-
-
-Evidence = Answered | NoData | SourceFailed
 
 
 @dataclass(frozen=True)
@@ -354,17 +329,9 @@ class Workspace(Protocol):
         """Put the questions one after the other, each with a time limit. What a deployment does wrong is a reply, no error."""
         ...
 
-    def score(self, endpoint: str, deployment: str, request: Mapping[str, Any]) -> Any:
-        """Score one request by exactly this deployment, whatever the traffic says; return the answer's JSON."""
-        ...
-
 
 class TrafficEvidence(Protocol):
-    """What an endpoint's requests say about one deployment."""
-
-    def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
-        """Never raises for a source that is down: that is an answer too."""
-        ...
+    """What an endpoint's requests say about its deployments."""
 
     def intervals(
         self,

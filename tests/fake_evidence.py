@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from math import floor
 from typing import NamedTuple
 
-from ml_core.ports import Answered, Counts, EndpointState, Evidence, History, Interval, Measured, NoData, SourceFailed
+from ml_core.ports import Counts, EndpointState, History, Interval, Measured, SourceFailed
 from tests.fake_workspace import FakeWorkspace
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,14 +107,6 @@ class FakeEvidence:
         for number in range(requests):
             ms = 1000.0 if number >= requests - slow else 20.0
             self.requests.append(Asked(endpoint, deployment, at, 500 if number < errors else 200, ms))
-
-    def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
-        if self.broken:
-            return SourceFailed("the metrics answer 503")
-        found = self._counts(endpoint, deployment, since, until, None)
-        if not found.requests and not found.refused:
-            return NoData()
-        return Answered(found.requests, found.errors, found.refused)
 
     def intervals(
         self,

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ml_core.adapters.failures import told_as
-from ml_core.adapters.traffic import MODEL_ERROR, Answer, answered, counts_of, stamp, total, whole_intervals
+from ml_core.adapters.traffic import MODEL_ERROR, Answer, counts_of, stamp, total, whole_intervals
 from ml_core.errors import PermanentError, TidegateError
-from ml_core.ports import Counts, Evidence, History, Interval, Measured, SourceFailed
+from ml_core.ports import Counts, History, Interval, Measured, SourceFailed
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -50,9 +50,6 @@ class AzureMonitorEvidence:
         return MonitorManagementClient(
             self._credential(), self._subscription_id, self._resource_manager, credential_scopes=scopes
         )
-
-    def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
-        return answered(self.intervals(endpoint, (deployment,), since, until, granularity, None), deployment)
 
     def intervals(
         self,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.adapters.failures import told_as
 from ml_core.adapters.scoring import USER_AGENT
-from ml_core.adapters.traffic import Answer, answered, callers_fault, counts_of, stamp, whole_intervals
+from ml_core.adapters.traffic import Answer, callers_fault, counts_of, stamp, whole_intervals
 from ml_core.errors import PermanentError, TemporaryError, TidegateError
-from ml_core.ports import Counts, Evidence, History, Interval, Measured, SourceFailed
+from ml_core.ports import Counts, History, Interval, Measured, SourceFailed
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -43,9 +43,6 @@ class LogAnalyticsEvidence:
         from azure.monitor.query import LogsQueryClient
 
         return LogsQueryClient(self._credential(), endpoint=self._address)
-
-    def read(self, endpoint: str, deployment: str, since: datetime, until: datetime, granularity: timedelta) -> Evidence:
-        return answered(self.intervals(endpoint, (deployment,), since, until, granularity, None), deployment)
 
     def intervals(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from ml_core.ports import Answered, Counts, Evidence, Measured, NoData, SourceFailed
+from ml_core.ports import Counts
 
 # The endpoint's answer when the model's container answered anything but 200; the container's own is the model status.
 # https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
@@ -52,16 +52,6 @@ def total(counts: Iterable[Counts]) -> Counts:
         sum(one.slow for one in found),
         sum(one.slow_at_most for one in found),
     )
-
-
-def answered(found: Measured | SourceFailed, deployment: str) -> Evidence:
-    """One deployment's evidence of all intervals together."""
-    if isinstance(found, SourceFailed):
-        return found
-    counts = total(interval.counts.get(deployment, Counts()) for interval in found.intervals)
-    if not counts.requests + counts.refused:
-        return NoData()
-    return Answered(counts.requests, counts.errors, counts.refused)
 
 
 def stamp(moment: datetime) -> str:
