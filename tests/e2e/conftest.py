@@ -30,7 +30,7 @@ PATIENCE = 5.0
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = StackEnvironment.prepare(tmp_path_factory.mktemp("stack"), Ports.free(), CONFIG)
-    with Stack(environment, watched=["flights", "loans"]) as running:
+    with Stack(environment, watched=["flights", "loans", "arrivals"], lease=3.0) as running:
         yield running
 
 
