@@ -48,7 +48,8 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`traffic` maps a deployment's name to its weight in percent."""
+    """`traffic` maps a deployment's name to its weight in percent, `mirror` to the percent of the requests that it gets copies
+    of."""
 
     name: str
     state: str
@@ -56,6 +57,7 @@ class Endpoint:
     scoring_uri: str
     deployments: list[Deployment] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
+    mirror: dict[str, int] = field(default_factory=dict)
 
 
 class Observer:
@@ -146,9 +148,11 @@ class Observer:
     def _endpoint(self, row: dict[str, Any]) -> Endpoint:
         name, properties = row["name"], row["properties"]
         deployments = [_deployment(item) for item in self._list(f"onlineEndpoints/{quote(name)}/deployments")]
-        traffic = {slot: int(weight) for slot, weight in (properties.get("traffic") or {}).items()}
+        traffic, mirror = (
+            {slot: int(weight) for slot, weight in (properties.get(kind) or {}).items()} for kind in ("traffic", "mirrorTraffic")
+        )
         scoring_uri, tags = properties.get("scoringUri") or "", row.get("tags") or {}
-        return Endpoint(name, properties["provisioningState"], traffic, scoring_uri, deployments, tags)
+        return Endpoint(name, properties["provisioningState"], traffic, scoring_uri, deployments, tags, mirror)
 
     def endpoint_key(self, name: str) -> str:
         answer = self._http.post(

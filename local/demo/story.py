@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from local.demo.stages import Stage, Stages, StoryStopped
 from local.demo.traffic import Traffic
 from local.observe import Endpoint, Job, Model, Observer
-from local.stack import Stack
+from local.stack import ROOT, Stack
 
 DATA_ASSET = "flights"
 MODEL = "flight-delay"
@@ -22,16 +25,18 @@ FIRST_VERSION, SECOND_VERSION = "Data version is registered", "Second data versi
 FIRST_JOB, SECOND_JOB = "Training pipeline runs", "Retraining pipeline runs"
 FIRST_MODEL, SECOND_MODEL = "Model is registered", "Retrained model is registered"
 BLUE, LIVE = "Endpoint gets its first deployment", "First deployment serves"
-GREEN, CANARY, ARCHIVED = "Next deployment stands at 0 %", "Traffic ramps", "Old slot is archived"
+GREEN, SHADOW, CANARY = "Next deployment stands at 0 %", "It is asked in the shadow", "Traffic ramps"
+ARCHIVED, TOLD = "Old slot is archived", "The rollout is told"
 TITLES = [
     STACK, FIRST_FILE, FIRST_EVENT, FIRST_VERSION, FIRST_JOB, FIRST_MODEL, BLUE, LIVE,
-    SECOND_FILE, SECOND_EVENT, SECOND_VERSION, SECOND_JOB, SECOND_MODEL, GREEN, CANARY, ARCHIVED,
+    SECOND_FILE, SECOND_EVENT, SECOND_VERSION, SECOND_JOB, SECOND_MODEL, GREEN, SHADOW, CANARY, ARCHIVED, TOLD,
 ]  # fmt: skip
 
 
 @dataclass
 class Outcome:
-    """What the summary tells. `ramp` holds the weights that the new deployment was seen with, in order."""
+    """What the summary tells. `ramp` holds the weights that the new deployment was seen with, in order; `rollout` is what the
+    app's own command line shows of how it took over."""
 
     versions: list[str] = field(default_factory=list)
     models: list[Model] = field(default_factory=list)
@@ -39,6 +44,7 @@ class Outcome:
     stable: str = ""
     candidate: str = ""
     traffic: Traffic | None = None
+    rollout: str = ""
 
 
 class Story:
@@ -82,10 +88,14 @@ class Story:
         self._model(SECOND_MODEL, 2)
         with self._stages.running(GREEN) as stage:
             self._wait(stage, lambda: self._candidate(stage), 90.0, "azureml.log, host.log")
+        with self._stages.running(SHADOW) as stage:
+            self._wait(stage, lambda: self._shadowed(stage), 60.0, "host.log; the decisions in the ledger container")
         with self._stages.running(CANARY) as stage:
             self._wait(stage, lambda: self._ramped(stage), 120.0, "host.log; the decisions in the ledger container")
         with self._stages.running(ARCHIVED) as stage:
             self._wait(stage, lambda: self._archived(stage), 60.0, "host.log")
+        with self._stages.running(TOLD) as stage:
+            self._wait(stage, lambda: self._told(stage), 30.0, "host.log")
 
     def _wait(self, stage: Stage, happened: Callable[[], bool], within: float, look_at: str) -> None:
         folder = self._stack.environment.state / "logs"
@@ -205,6 +215,19 @@ class Story:
         self.outcome.candidate = candidate.name
         return candidate.state == "Succeeded" or endpoint.traffic.get(candidate.name, 0) > 0
 
+    def _shadowed(self, stage: Stage) -> bool:
+        """Until it gets the first live request: before that, held-out rows are asked of both, and live requests are copied."""
+        endpoint = self._endpoint()
+        copies = endpoint.mirror.get(self.outcome.candidate, 0)
+        if copies:
+            stage.detail = f"nobody sees its answers: held-out rows, then copies of {copies} % of the requests"
+        elif not stage.detail:
+            stage.detail = "golden requests are answered as offline, held-out rows are asked of both"
+        if endpoint.traffic.get(self.outcome.candidate, 0):
+            return True
+        self.outcome.ramp = [0]
+        return False
+
     def _ramped(self, stage: Stage) -> bool:
         outcome = self.outcome
         weight = self._endpoint().traffic.get(outcome.candidate, 0)
@@ -217,15 +240,27 @@ class Story:
         stage.detail = f"{' → '.join(f'{step} %' for step in outcome.ramp)}; {outcome.candidate} has answered {seen} requests"
         if len(outcome.ramp) > 1 and outcome.ramp[-1] < outcome.ramp[-2]:
             raise StoryStopped(
-                f"'{stage.title}': {outcome.candidate} was rolled back to {weight} %. The decision is in the ledger."
+                f"'{stage.title}': {outcome.candidate} was rolled back to {weight} %. `rollout show {ENDPOINT}` says why."
             )
         return weight == 100
 
     def _archived(self, stage: Stage) -> bool:
-        left = [deployment.name for deployment in self._endpoint().deployments]
-        stage.detail = f"{', '.join(left)} stands" if self.outcome.stable not in left else f"{self.outcome.stable} is still there"
+        endpoint = self._endpoint()
+        left = [deployment.name for deployment in endpoint.deployments]
+        copies = endpoint.mirror.get(self.outcome.stable, 0)
+        stays = f"{self.outcome.stable} stays warm" + (f" and gets copies of {copies} % of the requests" if copies else "")
+        stage.detail = stays if self.outcome.stable in left else f"{', '.join(left)} stands"
         if self.outcome.stable in left:
             return False
         if tuple(self.outcome.ramp) != RAMP:
             raise StoryStopped(f"'{CANARY}': the weights seen were {self.outcome.ramp}, expected {list(RAMP)}")
         return True
+
+    def _told(self, stage: Stage) -> bool:
+        """What a person gets who asks the app on its command line."""
+        command = [sys.executable, "-m", "ml_core.cli", "rollout", "show", ENDPOINT]
+        environment = {**os.environ, **self._stack.environment.variables()}
+        shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        self.outcome.rollout = shown.stdout
+        stage.detail = (shown.stdout or shown.stderr).partition("\n")[0]
+        return shown.returncode == 0 and stage.detail.endswith("succeeded")

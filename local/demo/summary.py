@@ -22,12 +22,14 @@ _METRICS = {
 
 
 def print_summary(console: Console, stages: Stages, outcome: Outcome) -> None:
-    """Three tables; plain text when piped."""
+    """Three tables, and the rollout as the command line shows it; plain text when piped."""
     console.print()
     console.print(_models(outcome.models))
     if outcome.traffic:
         console.print(_traffic(outcome.traffic, outcome))
         console.print(_latency(outcome.traffic), soft_wrap=True)
+    if outcome.rollout:
+        console.print(outcome.rollout, markup=False, highlight=False, soft_wrap=True)
     console.print(_time(stages))
 
 

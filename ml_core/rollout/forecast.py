@@ -43,5 +43,5 @@ def forecast(services: Services, endpoint: str) -> Forecast:
     holds = seen.deployments[stable].model if stable in seen.deployments else ""
     document = services.ledger.get(f"{ROLLOUTS}/{endpoint}.json")
     state = RULES.read(document.value["state"]) if document else State()
-    made = plan(stable_history(services, endpoint, stable, holds, state), rules)
+    made = plan(stable_history(services, endpoint, stable, holds, state, rules), rules)
     return Forecast(endpoint, stable, made, told(made, rules.promises.psi))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ml_core.config import Config
 
 # The stable deployment's past that a plan is made from: a whole day, since nights are quiet.
-_PAST, _LEAST_PAST = timedelta(days=1), timedelta(minutes=30)
+_PAST, _LEAST_PAST = timedelta(days=1), timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +53,7 @@ def observe(services: Services, endpoint: str, model: str, state: State) -> Obse
         origin=origin,
         smoke=smoke_test(services, endpoint, rollout) if asked and _can_be_tested(rollout, seen) else None,
         pairs=next_pairs(services, endpoint, rollout) if asked and _planned(rollout) and more_pairs(rollout, rules) else None,
-        history=stable_history(services, endpoint, rollout.stable or "", rollout.stable_model, state)
+        history=stable_history(services, endpoint, rollout.stable or "", rollout.stable_model, state, rules)
         if asked and not _planned(rollout)
         else None,
         evidence=_evidence(services, endpoint, rollout, rules),
@@ -147,13 +147,16 @@ def _planned(rollout: Rollout) -> bool:
     return rollout.phase not in JUDGED or rollout.stable is None or rollout.plan is not None
 
 
-def stable_history(services: Services, endpoint: str, slot: str, model: str, state: State) -> History | SourceFailed:
+def stable_history(
+    services: Services, endpoint: str, slot: str, model: str, state: State, rules: RolloutRules
+) -> History | SourceFailed:
     """The last day of the deployment in `slot`, which holds `model` (`<name>:<version>`), as far as it has had all the traffic: a
     plan wants to know how many requests come in a minute."""
     now, newest = services.now(), state.served[-1] if state.served else None
     since = now - _PAST
     if newest is not None and model.rpartition(":")[2] == newest.version:
-        since = max(since, min(newest.at, now - _LEAST_PAST))
+        # Of the last minutes nothing is known yet.
+        since = max(since, min(newest.at, now - _LEAST_PAST - 5 * rules.evidence_delay))
     return services.evidence.history(endpoint, slot, since, now)
 
 

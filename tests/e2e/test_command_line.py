@@ -25,6 +25,16 @@ def test_the_trail_of_a_file_ends_at_the_endpoint_that_serves_its_model(stack: S
     assert ask(stack, "why", correlation)["ends"] == trail["ends"]
 
 
+def test_a_rollout_is_drawn_and_each_of_its_decisions_comes_out_as_it_did(stack: Stack, outcome: Outcome) -> None:
+    newest, first = ask(stack, "rollout", "list", ENDPOINT)
+    assert [(one["version"], one["outcome"]) for one in (newest, first)] == [("2", "succeeded"), ("1", "succeeded")]
+    assert outcome.rollout.startswith(f"{MODEL}:2 at {ENDPOINT}  succeeded\n")
+    assert "█" in outcome.rollout
+    replayed = ask(stack, "rollout", "replay", newest["id"])
+    assert replayed["differences"] == []
+    assert replayed["decisions"] > 10
+
+
 def test_an_event_that_nobody_can_read_is_listed_shown_and_discarded(stack: Stack, host: Host) -> None:
     malformed = {"id": "broken-for-the-inbox", "eventType": "Microsoft.Storage.BlobCreated", "data": {"api": "PutBlob"}}
     assert host.post_events("register_uploaded_data", [malformed]).status_code == 202

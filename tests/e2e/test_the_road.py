@@ -68,12 +68,19 @@ def test_only_the_new_deployment_stands_in_the_end(stack: Stack, outcome: Outcom
 
 def test_every_step_of_the_rollout_is_a_decision_with_its_evidence(outcome: Outcome, ledger: Read) -> None:
     decisions = [document for _, document in sorted(ledger(f"decisions/rollouts/{ENDPOINT}/").items())]
-    shifts = [decision for decision in decisions if decision["action"]["kind"] == "shift traffic"]
-    weights = [decision["action"]["weights"].get(outcome.candidate, 0) for decision in shifts]
-    assert weights[-4:] == [10, 25, 50, 100]
-    for decision in shifts[-3:]:
-        assert decision["observation"]["evidence"]["requests"] >= 1
-        assert decision["action"]["reason"]
+    shifts = [decision["action"] for decision in decisions if decision["action"]["kind"] == "shift traffic"]
+    live = [action["split"]["weights"].get(outcome.candidate, 0) for action in shifts]
+    assert live[-4:] == [10, 25, 50, 100]
+    assert any(action["split"]["mirror"].get(outcome.candidate) for action in shifts)
+    assert all(action["reason"] for action in shifts)
+    judged = [decision["state"]["active"] for decision in decisions if decision["state"]["active"]][-1]["tally"]
+    assert judged["candidate"]["requests"] > 0 < judged["stable"]["requests"]
+    assert judged["candidate"]["errors"] == judged["stable"]["errors"] == 0
+    assert sum(len(decision["observation"]["evidence"]["intervals"]) for decision in decisions if weighed(decision)) > 3
+
+
+def weighed(decision: dict[str, Any]) -> bool:
+    return decision["action"]["kind"] == "weigh" and decision["observation"]["evidence"] is not None
 
 
 def test_an_event_that_comes_twice_changes_nothing(stack: Stack, outcome: Outcome, host: Host, ledger: Read) -> None:
