@@ -10,10 +10,12 @@ def interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[flo
     """Bounds of the probability behind `successes` of `trials`, each missed with at most half of 1 - confidence."""
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} of {trials} is no share; expected 0 <= successes <= trials and at least one trial")
+    if 2 * successes > trials:  # fewer terms to sum up
+        low, high = interval(trials - successes, trials, confidence)
+        return 1 - high, 1 - low
     tail = (1 - confidence) / 2
     low = 0.0 if successes == 0 else _solve(lambda p: 1 - at_most(successes - 1, trials, p) - tail)
-    high = 1.0 if successes == trials else _solve(lambda p: tail - at_most(successes, trials, p))
-    return low, high
+    return low, _solve(lambda p: tail - at_most(successes, trials, p))
 
 
 def at_most(successes: int, trials: int, probability: float) -> float:

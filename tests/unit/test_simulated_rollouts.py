@@ -162,6 +162,30 @@ def test_a_rollout_whose_traffic_cannot_be_trusted_is_held_until_a_person_is_ask
     assert story.distrusted
 
 
+# The goals, with few stories and bounds that chance breaks once in thousands of seeds; `make bench` measures them.
+
+
+def test_of_sixty_candidates_as_good_hardly_one_is_rolled_back() -> None:
+    assert played(as_good("as good", 0.005), stories=60).rolled_back.sum() <= 4
+
+
+def test_a_regression_of_twenty_times_is_found_in_two_minutes_before_a_client_meets_it() -> None:
+    verdicts = played(worse("20 times worse", 0.005, 0.1), stories=60)
+    assert verdicts.rolled_back.all()
+    assert np.median(verdicts.minutes) <= 2
+    assert np.median(verdicts.errors) == 0
+
+
+def test_a_regression_of_four_times_is_found_in_less_than_fourteen_minutes() -> None:
+    verdicts = played(worse("4 times worse", 0.005, 0.02), stories=60)
+    assert verdicts.rolled_back.all()
+    assert np.median(verdicts.minutes) < 14
+
+
+def test_a_regression_of_three_times_inside_the_objective_is_found() -> None:
+    assert played(worse("3 times worse", 0.002, 0.006), stories=40).rolled_back.sum() >= 37
+
+
 # ---- the report -------------------------------------------------------------------------------------------------------
 
 
