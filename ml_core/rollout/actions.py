@@ -183,6 +183,7 @@ class Obey:
 
     reason: str
     look_again_in: timedelta = NOW
+    endpoint: str = ""
     kind: Literal["obey"] = "obey"
 
 
@@ -196,6 +197,9 @@ class RaiseAlert:
 
     reason: str
     look_again_in: timedelta
+    endpoint: str = ""
+    """Where no rollout is under way that would tell."""
+
     kind: Literal["raise alert"] = "raise alert"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from ml_core.documents import time_name
@@ -17,13 +17,17 @@ from ml_core.rollout.actions import (
     DeleteDeployment,
     Enter,
     Hold,
+    RaiseAlert,
     Refuse,
     Settle,
 )
+from ml_core.rollout.deadlines import due
 from ml_core.rollout.provenance import objection
 from ml_core.rollout.situation import Situation, busy
 from ml_core.rollout.splits import carried, told, weights
 from ml_core.rollout.state import Observation, Phase, Road, State
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def next_rollout(state: State, observation: Observation, now: datetime) -> Action:
@@ -45,7 +49,11 @@ def next_rollout(state: State, observation: Observation, now: datetime) -> Actio
             return Hold(f"{version} is registered; its job {job.name if job else ''} has not completed", rules.poll)
     split = carried(observation.endpoint) if observation.endpoint else None
     if split and (split.mirror or (split.weights and list(split.weights.values()) != [100])):
-        reason = f"the traffic is split by somebody else ({told(split)}); set one deployment to 100 to go on"
+        reason = f"{version} waits: the traffic is split by somebody else ({told(split)}); set one deployment to 100 to go on"
+        # Nothing has told of it yet, so people are told at once.
+        alert = due("conflict", _LONG_AGO, state.alerts, rules.deadlines, now)
+        if alert is not None:
+            return RaiseAlert("conflict", alert.times, reason, rules.interval, observation.name)
         return Hold(reason, rules.interval)
     return _begin(state, observation, requested, now)
 

@@ -26,6 +26,13 @@ def notice(state: State, action: Action, now: datetime) -> Notice | None:
     if isinstance(action, Refuse):
         title = f"version {action.version} is not rolled out"
         return _notice(action.endpoint, f"refused-{action.version}", "warning", title, action.reason, now)
+    if isinstance(action, Obey) and not action.obeyed:
+        command = action.command
+        title = f"not carried out: {command.what}, said by {command.by}"
+        return _notice(action.endpoint, f"not-obeyed-{command.number}", "warning", title, action.reason, now)
+    if active is None and isinstance(action, RaiseAlert):
+        title = "a version waits to be rolled out"
+        return _notice(action.endpoint, f"alert-{action.alert}-{action.times}", "warning", title, action.reason, now)
     if active is None:
         return None
     return _of_active(active, action, now)

@@ -14,7 +14,8 @@ def obey(state: State, observation: Observation, command: Command) -> Obey:
     against = _objection(state, command)
     seen = carried(observation.endpoint) if observation.endpoint else None
     told = f"{command.by}: {command.what}{' to ' + command.version if command.version else ''} ({command.reason})"
-    return Obey(command, not against, seen, f"{told}; not done, since {against}" if against else told)
+    reason = f"{told}; not done, since {against}" if against else told
+    return Obey(command, not against, seen, reason, endpoint=observation.name)
 
 
 def _objection(state: State, command: Command) -> str:

@@ -13,7 +13,7 @@ import pytest
 from ml_core import audit
 from ml_core.ports import Notice
 from ml_core.rollout import people
-from ml_core.rollout.actions import Hold, Obey
+from ml_core.rollout.actions import Hold, Obey, RaiseAlert
 from ml_core.rollout.state import Phase
 from ml_core.rollout.telling import told
 from tests.rollout_world import FREEZE, MODEL, RolloutWorld
@@ -162,6 +162,7 @@ def test_a_command_that_comes_too_late_does_not_strike_the_next_rollout(world: R
     (obeyed,) = [one.action for one in world.decided() if isinstance(one.action, Obey)]
     assert not obeyed.obeyed
     assert f"it was said about {rollout.id}" in obeyed.reason
+    assert "not carried out: abort, said by ada" in titles(world.notifier.notices)
     assert serving(world) == {"3": 100}
 
 
@@ -244,6 +245,25 @@ def test_people_are_told_of_a_rollout_from_its_beginning_to_its_end(world: Rollo
     assert titles(notices)[-1] == f"{MODEL}:3: rolled back"
     assert (notices[-1].level, notices[-1].endpoint) == ("critical", ENDPOINT)
     assert len({one.id for one in notices}) == len(notices)
+
+
+def test_a_version_that_waits_for_somebody_elses_split_is_told_of_at_once_and_again(world: RolloutWorld) -> None:
+    comes_and_stays(world)
+    world.a_model_comes("erring")
+    wait_until(world, is_over(world))  # its deployment stays for people to look at
+    stable, other = ("green", "blue") if "green" in world.workspace.endpoints[ENDPOINT].traffic else ("blue", "green")
+    world.workspace.somebody_sets_traffic(ENDPOINT, {stable: 65, other: 35})
+    world.pass_time(world.workspace.reads_lag + timedelta(minutes=2))
+    began_at = world.clock()
+    world.a_model_comes("good")
+    world.pass_time(timedelta(hours=4))
+    waits = [one for one in world.notifier.notices if one.title == "a version waits to be rolled out"]
+    assert len(waits) == 3
+    assert {one.endpoint for one in waits} == {ENDPOINT}
+    raised = [one.at - began_at for one in world.decided() if isinstance(one.action, RaiseAlert) and one.at >= began_at]
+    assert [round(after / timedelta(minutes=10)) for after in raised] == [0, 6, 18]
+    world.workspace.somebody_sets_traffic(ENDPOINT, {stable: 100, other: 0})
+    wait_until(world, lambda: serving(world) == {"4": 100})
 
 
 def test_a_broken_channel_holds_no_rollout_and_hears_everything_once_it_is_back(world: RolloutWorld) -> None:
