@@ -37,6 +37,9 @@ class Scoring:
     shift: float = 0.0
     """What is added to the scores of about half of the rows, always the same ones."""
 
+    shifts_all: bool = False
+    """Whether it is added to every score."""
+
     fails_every: int = 0
     """Of so many requests the first fails; 0: none."""
 
@@ -161,7 +164,8 @@ class FakeWorkspace:
         if self.model(name, version) is None:
             raise PermanentError(f"Could not read {path} of the model {name}:{version}: there is no such model (status 404).")
         written = (name, version, path) not in self.files
-        found = _written_by_the_pipeline(path) if written else self.files[name, version, path]
+        how = self.scoring.get(f"{name}:{version}", Scoring())
+        found = _written_by_the_pipeline(path, how) if written else self.files[name, version, path]
         if found is not None and len(found) > at_most:
             raise PermanentError(f"{path} of the model {name}:{version} has {len(found)} bytes, and {at_most} are allowed.")
         return found
@@ -254,7 +258,7 @@ class FakeWorkspace:
         if self.scoring_error or (how.fails_every and self._asked % how.fails_every == 0):
             return Reply(424, how.seconds, error=self.scoring_error or "the model failed")
         self.answered.add(deployment.created_at)
-        scores = [_shifted(score, how.shift) for score in offline_scores(question.request)]
+        scores = [_shifted(score, how) for score in offline_scores(question.request)]
         return Reply(200, how.seconds, {"scores": scores, "model": deployment.model})
 
     # ---- what others do -----------------------------------------------------------------------------------------------
@@ -352,16 +356,16 @@ def offline_scores(request: Mapping[str, Any]) -> list[float]:
     return [int.from_bytes(hashlib.sha256(row).digest()[:4], "big") / 2**32 * 0.9 for row in rows]
 
 
-def _shifted(score: float, shift: float) -> float:
-    return min(1.0, score + shift) if int(score * 2**20) % 2 else score
+def _shifted(score: float, how: Scoring) -> float:
+    return min(1.0, score + how.shift) if how.shifts_all or int(score * 2**20) % 2 else score
 
 
-def _written_by_the_pipeline(path: str) -> bytes | None:
+def _written_by_the_pipeline(path: str, how: Scoring) -> bytes | None:
     if path not in _ROWS:
         return None
     rows = [["AA", 100 + number] for number in range(_ROWS[path])]
     request = {"input_data": {"columns": _COLUMNS, "index": list(range(len(rows))), "data": rows}}
-    return json.dumps({"request": request, "scores": offline_scores(request)}).encode()
+    return json.dumps({"request": request, "scores": [_shifted(score, how) for score in offline_scores(request)]}).encode()
 
 
 def _wrong_with(endpoint: EndpointState, weights: Mapping[str, int], mirror: Mapping[str, int]) -> str:

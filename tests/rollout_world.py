@@ -85,7 +85,7 @@ class RolloutWorld(World):
         if kind == "failing at the smoke test":
             self.workspace.scoring[name] = Scoring(fails_every=1)
         elif kind == "other decisions":
-            self.workspace.scoring[name] = Scoring(shift=0.6)
+            self.workspace.scoring[name] = Scoring(shift=0.6, shifts_all=True)
         elif kind in ("erring", "slow"):
             self.evidence.behaves(name, errors=0.2 if kind == "erring" else 0.0, slow=0.6 if kind == "slow" else 0.0)
         self.told_of(version)
