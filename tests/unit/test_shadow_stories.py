@@ -5,6 +5,7 @@ Faked: the ports and time. Real: the reconciler, the smoke test, the pairs and t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -12,11 +13,12 @@ import pytest
 
 from ml_core.rollout.actions import Settle, ShiftTraffic, Weigh
 from ml_core.rollout.state import Rollout
-from tests.fake_workspace import Scoring
+from tests.fake_workspace import Scoring, offline_scores
 from tests.rollout_world import FREEZE, MODEL, RolloutWorld
 from tests.story import ENDPOINT
 
 GOLDEN, SHADOW = "golden_requests.json", "shadow_requests.json"
+PERSON = "Mrs Miller"
 
 
 @pytest.fixture
@@ -122,3 +124,24 @@ def test_a_model_without_held_out_rows_goes_on_and_the_record_says_that_nothing_
     assert world.state().outcome == "succeeded"
     reasons = [one.action.reason for one in world.decided()]
     assert any(f"no held-out rows were compared: the model {MODEL}:2 brings no {SHADOW}" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("error", ["", f"column carrier, row 0: expected a number, found '{PERSON}'"])
+def test_nobody_of_the_rows_is_named_in_the_ledger_the_log_or_a_notice(
+    world: RolloutWorld, caplog: pytest.LogCaptureFixture, error: str
+) -> None:
+    caplog.set_level("DEBUG")
+    rows = [[f"{PERSON} {number}"] for number in range(40)]
+    request, few = ({"input_data": {"columns": ["carrier"], "data": chosen}} for chosen in (rows, rows[:5]))
+    files = {GOLDEN: {"request": few, "scores": offline_scores(few)}, SHADOW: {"request": request}}
+    for name, document in files.items():
+        world.workspace.files[MODEL, "2", name] = json.dumps(document).encode()
+    world.workspace.scoring_error = error
+    world.a_model_comes("good")
+    wait_until(world, lambda: is_over(world))
+    assert world.state().outcome == ("failed" if error else "succeeded")
+    kept = [json.dumps(entry.value) for entry in world.ledger.entries.values()]
+    told = [str(notice) for notice in world.notifier.notices]
+    assert any("golden requests" in one for one in kept)
+    assert told
+    assert not [one for one in [*kept, *told, caplog.text] if PERSON in one]
