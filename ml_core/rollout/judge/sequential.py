@@ -25,7 +25,7 @@ _PART_WEIGHTS = (0.4, 0.25, 0.25, 0.1)
 # divided by the number of intervals and these more (so that some is left after days).
 _AT_FIRST, _AT_A_STEP, _LATER = 0.8, 0.3, 50
 # One interval goes so much less far towards a promotion than towards a rollback: there is no haste.
-_LESS_HASTE = 0.13
+_LESS_HASTE = 0.25
 # Of evidence for a candidate only so many times what a promotion asks for is kept: the last hour must not be outweighed by days.
 _HOARD = 10.0
 # The stable deployment's 95th percentile: so much of its requests is slower.
