@@ -13,6 +13,7 @@ from ml_core.cli.rollout_commands import rollout_commands
 
 if TYPE_CHECKING:
     from ml_core.rollout.chapters import StepEvidence
+    from ml_core.rollout.judge.pairs import PairsTally
     from ml_core.rollout.story import Heading, Story
     from ml_core.services import Services
 
@@ -201,6 +202,8 @@ def _draw(told: Story, now: datetime) -> None:
         show.line(("stands still   ", "dim"), f"since {pause.at:%H:%M:%S} ({pause.cause}): {pause.reason}", indent=15)
     if heading.reason:
         show.line(("because        ", "dim"), heading.reason, indent=15)
+    if pairs := _pairs(rollout.pairs):
+        show.line(("held-out rows  ", "dim"), pairs, indent=15)
     show.line("")
     width = min(show.width() or _WIDTH_IN_A_PIPE, _WIDEST)
     for line in plot(chapters.shares(told), until, width):
@@ -209,6 +212,17 @@ def _draw(told: Story, now: datetime) -> None:
     _evidence(chapters.evidence(told))
     for one in chapters.happenings(told):
         show.line("  ", (f"{one.at:%H:%M:%S}", "dim"), "  ", (f"{one.what:<8}", _style(one.what)), " ", one.told, indent=21)
+
+
+def _pairs(pairs: PairsTally) -> str:
+    """What became of the rows that both deployments were asked; '' when none were."""
+    if not pairs.asked:
+        return ""
+    told = (
+        f"{pairs.asked} asked of both: {pairs.flips} of {pairs.timed} decisions flipped, {pairs.slower} were slower than allowed"
+    )
+    failed = f"failed on the candidate only {pairs.candidate_failed}, on the stable deployment only {pairs.stable_failed}"
+    return f"{told}; {failed}, on both {pairs.both_failed}"
 
 
 def _evidence(steps: list[StepEvidence]) -> None:

@@ -10,9 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from ml_core import bootstrap
+from ml_core.cli import show
 from ml_core.cli.commands import app
 from ml_core.cli.rollout_plot import plot
 from ml_core.errors import PermanentError
@@ -146,6 +148,7 @@ def test_a_rollout_is_drawn_with_its_shares_its_evidence_and_who_did_what(world:
     assert re.search(r"^ +┤ +░+█+$", shown, re.MULTILINE)
     assert re.search(r"^canary 50 % +\d\d:\d\d:\d\d  0 of \d+ +0 of \d+ ", shown, re.MULTILINE)
     assert re.search(r"^  \d\d:\d\d:\d\d  traffic  promoting: blue 0 %, green 100 %, because at 50 %", shown, re.MULTILINE)
+    assert re.search(r"^held-out rows  \d+ asked of both: 0 of \d+ decisions flipped", shown, re.MULTILINE)
     assert lines[-1].endswith("  rollout  the rollout ended: succeeded")
     assert max(len(line) for line in lines if "┤" in line) <= 80
 
@@ -215,6 +218,17 @@ def test_what_others_wrote_cannot_steer_the_terminal(world: RolloutWorld) -> Non
     shown = answer("show")
     assert "\x1b" not in shown
     assert "eve\\u001b[2J said pause: \\u001b[31mred\\u001b[0m\\u000anext line" in shown
+
+
+def test_a_terminal_gets_a_plot_of_its_own_width_and_colours(world: RolloutWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.a_model_comes("good")
+    world.pass_time(timedelta(hours=1))
+    monkeypatch.setattr(show, "_console", lambda: Console(force_terminal=True, width=60, highlight=False, markup=False))
+    shown = answer("show")
+    assert "\x1b[32m" in shown
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert {len(line) for line in plain.splitlines() if line.startswith("  0 %└")} == {59}
+    assert max(len(line) for line in plain.splitlines() if re.match(r"  \d\d:\d\d:\d\d  ", line)) <= 60
 
 
 def test_without_a_name_the_newest_rollout_of_all_is_shown(world: RolloutWorld) -> None:
