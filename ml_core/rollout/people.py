@@ -16,6 +16,7 @@ from ml_core.errors import PermanentError
 from ml_core.naming import is_model_version
 from ml_core.reconciling import ROLLOUTS, wake
 from ml_core.rollout.commands import Command, What
+from ml_core.rollout.yesterday import in_todays_shape
 from ml_core.services import Services
 
 WHAT: tuple[What, ...] = get_args(What)
@@ -45,7 +46,7 @@ def ask(services: Services, endpoint: str, what: What, by: str, reason: str, ver
     if what == "roll back" and services.workspace.model(model, version) is None:
         raise NotKnown(f"There is no version {version} of the model {model} in the workspace.")
     document = services.ledger.get(f"{ROLLOUTS}/{endpoint}.json")
-    state: Mapping[str, Any] = document.value["state"] if document else {}
+    state = in_todays_shape(document.value["state"]) if document else {}
     number = int(state.get("commands", 0)) + 1
     _check_that_it_fits(endpoint, what, state, waiting=services.ledger.get(_name(endpoint, number)) is not None)
     rollout = str((state.get("active") or {}).get("id", ""))

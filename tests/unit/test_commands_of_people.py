@@ -16,10 +16,11 @@ from ml_core.ports import ModelVersion
 from ml_core.reconciling import ROLLOUTS
 from ml_core.rollout import people
 from ml_core.rollout.commands import Command
+from ml_core.rollout.decide import RULES
 from ml_core.rollout.people_over_http import answer
 from tests.story import ENDPOINT, Story
 
-RUNNING = {"id": "flight-delay-2-20260301T120000Z", "model": "flight-delay", "version": "2"}
+RUNNING = {"id": "flight-delay-2-20260301T120000Z", "model": "flight-delay", "version": "2", "road": "canary"}
 
 
 def standing(active: dict[str, Any] | None, **state: Any) -> Story:
@@ -80,6 +81,20 @@ def test_two_people_at_the_same_moment_get_two_numbers(running: Story) -> None:
 def test_numbers_go_on_where_the_last_command_was_carried_out() -> None:
     story = standing(RUNNING, commands=41)
     assert people.ask(story.services, ENDPOINT, "promote", "anna", "checked by hand").number == 42
+
+
+def test_a_command_names_the_rollout_that_an_earlier_version_of_the_app_has_begun() -> None:
+    under_way = {
+        **{"model": "flight-delay", "version": "2", "phase": "ramping", "candidate": "green", "stable": "blue", "reason": ""},
+        **{"since": "2026-03-01T12:00:00Z", "intended": {"blue": 90, "green": 10}, "before": {"blue": 100}},
+    }
+    story = standing(under_way)
+    asked = people.ask(story.services, ENDPOINT, "abort", "anna", "wrong month")
+    document = story.ledger.get(f"{ROLLOUTS}/{ENDPOINT}.json")
+    assert document is not None
+    read = RULES.read(document.value["state"])
+    assert read.active is not None
+    assert asked.rollout == read.active.id
 
 
 @pytest.mark.parametrize(
