@@ -74,7 +74,8 @@ def i4_the_old_deployment_is_kept_until_the_new_one_has_had_all_traffic_for_the_
     for one in world.workspace.deleted:
         rollout = rollout_at(decided, one.at)
         way_back = rollout is not None and rollout.stable == one.deployment.name and rollout.ends_as is None
-        if not way_back and not older(first_live(world, one.deployment.created_at, one.at), serving_since(world, one.at)):
+        came, serving_came = (first_live(world, slot, one.at) for slot in (one.deployment.name, serving(world, one.at)))
+        if not way_back and not older(came, serving_came):
             continue
         assert one.at - all_traffic_since(world, one.at) >= BAKE, one
 
@@ -136,6 +137,7 @@ def i7_one_rollout_at_a_time_and_a_newer_version_ends_it_by_policy_only(world: R
         elif (action.outcome if isinstance(action, Settle) else getattr(action, "ends_as", None)) == "superseded":
             superseded.add(rollout.id)
             assert world.supersede != "never", one
+            assert not rollout.wanted_by, one
             assert world.supersede == "always" or not was_live(world, rollout, one.at), one
 
 
@@ -252,21 +254,25 @@ def split(weights: object, mirror: object) -> Split:
     return Split(*parts)
 
 
-def first_live(world: RolloutWorld, created_at: str, until: datetime) -> datetime | None:
-    """When a deployment got its first live traffic."""
+def first_live(world: RolloutWorld, slot: str, until: datetime) -> datetime | None:
+    """When what is in the slot got its first live traffic. That somebody has made it anew meanwhile, of the same model, is not
+    the app's doing."""
+    model, since = "", None
     for at, state in world.workspace.history(ENDPOINT):
-        for slot, weight in state.traffic.items() if at <= until else ():
-            if weight and slot in state.deployments and state.deployments[slot].created_at == created_at:
-                return at
-    return None
+        if at > until:
+            break
+        held = state.deployments[slot].model if slot in state.deployments else ""
+        if held != model:
+            model, since = held, None
+        if since is None and state.traffic.get(slot):
+            since = at
+    return since
 
 
-def serving_since(world: RolloutWorld, until: datetime) -> datetime | None:
-    """When the deployment that has most of the traffic got its first."""
+def serving(world: RolloutWorld, until: datetime) -> str:
+    """The slot that has most of the traffic; '' when nobody has any."""
     state = [state for at, state in world.workspace.history(ENDPOINT) if at <= until][-1]
-    serving = max(state.traffic, key=lambda slot: state.traffic[slot], default=None)
-    deployment = state.deployments.get(serving or "")
-    return first_live(world, deployment.created_at, until) if deployment else None
+    return max(state.traffic, key=lambda slot: state.traffic[slot], default="")
 
 
 def is_obeyed(one: Decided, what: What) -> bool:

@@ -84,7 +84,8 @@ def _begun(state: State, action: Begin, now: datetime) -> State:
         correlation_id=action.correlation_id,
     )
     as_it_is = live(begun, 0)
-    active = replace(begun, intended=as_it_is, before=as_it_is)
+    wanted_by = state.wanted.by if state.wanted else ""
+    active = replace(begun, intended=as_it_is, before=as_it_is, wanted_by=wanted_by)
     return replace(state, active=active, alerts={}, wanted=None)
 
 

@@ -123,6 +123,9 @@ class Rollout:
     promoted_by: str = ""
     """The person who lets it go on without a verdict, and why."""
 
+    wanted_by: str = ""
+    """The person who wants this very version; '' when an event asked for it. A newer version does not end it."""
+
     ends_as: Outcome | None = None
     """Why it is rolling back: rolled back, superseded or failed."""
 

@@ -156,7 +156,9 @@ def trouble(situation: Situation) -> tuple[str, Since] | None:
 def superseded(situation: Situation) -> Action | None:
     """A newer version that may go live ends a rollout under way, as far as the configuration wants that."""
     rollout, newer, origin = situation.rollout, situation.observation.requested, situation.observation.origin
-    if newer is None or not newer_ends_it(rollout.phase, rollout.road, situation.rules.supersede, situation.share):
+    if newer is None or rollout.wanted_by:
+        return None
+    if not newer_ends_it(rollout.phase, rollout.road, situation.rules.supersede, situation.share):
         return None
     if int(newer.version) <= int(rollout.version) or objection(newer, origin) or not (origin.job and origin.job.completed):
         return None
