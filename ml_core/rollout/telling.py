@@ -68,11 +68,16 @@ def _notices(services: Services, endpoint: str) -> list[Notice]:
 def _send(services: Services, endpoint: str, notices: Sequence[Notice]) -> None:
     entry = services.ledger.get(_name(endpoint))
     before: Told = from_document(Told, entry.value) if entry else Told({}, {})
-    after, began_at = before, services.now()
     unsent = [notice for notice in notices if notice.id not in before.sent]
+    now = services.now()
     # A new one is worth a try though the channel was broken just now; and then in their order, the oldest first.
-    if not any(_due(before.failed.get(notice.id), began_at) for notice in unsent):
-        return
+    if any(_due(before.failed.get(notice.id), now) for notice in unsent):
+        after = _deliver(services, unsent, before)
+        services.ledger.put(_name(endpoint), _document(after, notices), etag=entry.etag if entry else None)
+
+
+def _deliver(services: Services, unsent: Sequence[Notice], so_far: Told) -> Told:
+    began_at = services.now()
     for number, notice in enumerate(unsent):
         if services.now() - began_at > _LONGEST_AT_ONCE:
             break
@@ -83,14 +88,13 @@ def _send(services: Services, endpoint: str, notices: Sequence[Notice]) -> None:
             # Refused: the next one may be a better one. Not answered: the others would only wait for the same.
             refused = isinstance(error, PermanentError)
             for waits in unsent[number : number + 1] if refused else unsent[number:]:
-                after = _failed(after, waits, error, services.now())
+                so_far = _failed(so_far, waits, error, services.now())
             if not refused:
                 break
         else:
-            rest = {one: failure for one, failure in after.failed.items() if one != notice.id}
-            after = Told({**after.sent, notice.id: services.now()}, rest)
-    if after != before:
-        services.ledger.put(_name(endpoint), _document(after, notices), etag=entry.etag if entry else None)
+            failed = {one: failure for one, failure in so_far.failed.items() if one != notice.id}
+            so_far = Told({**so_far.sent, notice.id: services.now()}, failed)
+    return so_far
 
 
 def _failed(so_far: Told, notice: Notice, error: Exception, now: datetime) -> Told:
