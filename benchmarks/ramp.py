@@ -151,6 +151,7 @@ class Story:
 def play(plan: Plan, scenario: Scenario, stories: Stories, seed: tuple[int, ...]) -> Verdicts:
     """All stories, one after the other."""
     count = len(stories.requests)
+    plan = replace(plan, no_verdict=min(plan.no_verdict, scenario.patience))
     verdicts = Verdicts(*(np.zeros(count, dtype=kind) for kind in (bool, bool, float, np.int64, bool)))
     for number in range(count):
         requests, errors = history(scenario, (*seed, number, 1))

@@ -111,8 +111,8 @@ def play_batch(number: int, batch: int, stories: int) -> Played:
 
 
 def _without_shadow(scenario: Scenario) -> bool:
-    """Whether the variant is played as well: where it shows what the shadow is good for, and does not only wait for hours."""
-    return scenario.kind == "worse" and not scenario.percentiles
+    """Whether the variant is played as well: where it shows what the shadow is good for, and does not mostly wait."""
+    return scenario.kind == "worse" and not scenario.percentiles and scenario.per_second >= 1
 
 
 def _outcomes(scenario: Scenario, parts: list[Played]) -> dict[str, Outcome]:

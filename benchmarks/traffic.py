@@ -59,6 +59,9 @@ class Scenario:
     percentiles: bool = False
     """Latency is known by Azure Monitor's percentiles only, which bracket how many were slow. Otherwise requests are counted."""
 
+    patience: int = 360
+    """So many minutes a step may last, six hours by default. Less where nothing but that is to be waited for."""
+
     routed: float = 1.0
     """The part of the candidate's share that really reaches it."""
 
@@ -176,10 +179,12 @@ SCENARIOS = (
     worse("4 times worse at 0.4 rps: 0.5 to 2 %", 0.005, 0.02, per_second=0.4),
     Scenario("half as slow again: 18 % beyond the p95", "worse", Rates(0.005), SLOWER, watched="latency"),
     replace(as_good("as good, slowness known by percentiles", 0.005), watched="latency", percentiles=True),
-    Scenario("half as slow again, by percentiles", "worse", Rates(0.005), SLOWER, watched="latency", percentiles=True),
+    Scenario(
+        "half as slow again, by percentiles", "worse", Rates(0.005), SLOWER, watched="latency", percentiles=True, patience=60
+    ),
     Scenario("three times as slow, by percentiles", "worse", Rates(0.005), SLOW, watched="latency", percentiles=True),
     worse("at the tolerable rate: 0 to 0.1 %", 0.0, 0.001),
     worse("3 times worse below it: 0.01 to 0.03 %", 0.0001, 0.0003),
     worse("every request fails", 0.005, 1.0),
-    replace(as_good("a third of its share reaches it", 0.005), kind="unjudgeable", routed=1 / 3),
+    replace(as_good("a third of its share reaches it", 0.005), kind="unjudgeable", routed=1 / 3, patience=60),
 )
