@@ -96,13 +96,16 @@ def is_endpoint(ledger: Ledger, text: str) -> bool:
 def stories(ledger: Ledger, endpoint: str, newest: int = 20) -> list[Heading]:
     """An endpoint's newest rollouts, the newest first."""
     begun = _begun(ledger, endpoint)
-    following = [*(one.began_at for one in begun[1:]), None]
-    return [_ended(ledger, one, before) for one, before in reversed(list(zip(begun, following, strict=False))[-newest:])]
+    following = [*(began_at for began_at, _ in begun[1:]), None]
+    wanted = reversed(list(zip(begun, following, strict=False))[-newest:])
+    return [_ended(ledger, _heading(ledger, name), next_began_at) for (_, name), next_began_at in wanted]
 
 
 def story(ledger: Ledger, rollout: str) -> Story:
     """The story of a rollout by its id. NoSuchRolloutError; PermanentError when its decisions cannot be read (any more)."""
-    return _told(ledger, _heading(ledger, rollout))
+    heading = _heading(ledger, rollout)
+    following = [began_at for began_at, _ in _begun(ledger, heading.endpoint) if began_at > heading.began_at]
+    return _told(ledger, _ended(ledger, heading, min(following, default=None)))
 
 
 def decide_again(told: Story) -> list[Difference]:
@@ -111,34 +114,26 @@ def decide_again(told: Story) -> list[Difference]:
 
 
 def _heading(ledger: Ledger, rollout: str) -> Heading:
+    """Which rollout it is, whether it has ended or not."""
     form = _ID.fullmatch(rollout)
     found = ledger.get(f"{STORIES}/{form[1]}/{rollout}.json") if form else None
     if form is None or found is None:
         expected = "<endpoint>-<model version>-<time it began>, as `rollout list` shows it"
         raise NoSuchRolloutError(f"No rollout is known as {rollout[:100]!r}; expected {expected}.")
-    following = [one.began_at for one in _begun(ledger, form[1]) if one.began_at > _began_at(form)]
-    return _ended(ledger, _of(found), min(following, default=None))
-
-
-def _begun(ledger: Ledger, endpoint: str) -> list[Heading]:
-    """All rollouts of an endpoint, oldest first."""
-    return sorted((_of(entry) for entry in ledger.list(f"{STORIES}/{endpoint}/")), key=lambda one: one.began_at)
-
-
-def _of(entry: Entry) -> Heading:
-    name = entry.key.rpartition("/")[2].removesuffix(".json")
-    form = _ID.fullmatch(name)
-    if form is None:
-        raise PermanentError(f"{entry.key} of the ledger is no rollout's; expected <endpoint>-<model version>-<time>.json.")
-    value = entry.value
     return Heading(
-        id=name,
+        id=rollout,
         endpoint=form[1],
-        model=str(value["model"]),
+        model=str(found.value["model"]),
         version=form[2],
         began_at=_began_at(form),
-        correlation_id=str(value.get("correlation_id", "")),
+        correlation_id=str(found.value.get("correlation_id", "")),
     )
+
+
+def _begun(ledger: Ledger, endpoint: str) -> list[tuple[datetime, str]]:
+    """When each rollout of an endpoint began, and its id, oldest first. Their names say it; there may be years of documents."""
+    names = (key.rpartition("/")[2].removesuffix(".json") for key in ledger.keys(f"{STORIES}/{endpoint}/"))
+    return sorted((_began_at(form), form[0]) for name in names if (form := _ID.fullmatch(name)))
 
 
 def _began_at(form: re.Match[str]) -> datetime:

@@ -18,7 +18,7 @@ from ml_core.cli import show
 from ml_core.cli.commands import app
 from ml_core.cli.rollout_plot import plot
 from ml_core.errors import PermanentError
-from ml_core.ports import DeploymentSpec
+from ml_core.ports import DeploymentSpec, Entry
 from ml_core.reconciling import ROLLOUTS
 from ml_core.rollout import people
 from ml_core.rollout import story as stories
@@ -113,6 +113,23 @@ def test_a_version_that_was_refused_between_two_rollouts_hides_the_end_of_neithe
     world.a_model_comes("good")
     world.pass_time(timedelta(hours=1))
     assert [one["outcome"] for one in document("list")] == ["succeeded", "rolled back", "succeeded"]
+
+
+def test_of_years_of_rollouts_only_those_that_are_shown_are_read(world: RolloutWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    for year in range(2000, 2026):
+        world.ledger.overwrite(f"rollout-stories/{ENDPOINT}/{ENDPOINT}-1-{year}0101T120000.000000Z.json", {"model": MODEL})
+    read: list[str] = []
+    get = world.ledger.get
+
+    def noted(key: str) -> Entry | None:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(world.ledger, "get", noted)
+    (one,) = document("list", "--newest", "1")
+    assert one["outcome"] == "succeeded"
+    assert [key for key in read if key.startswith("rollout-stories/")] == [f"rollout-stories/{ENDPOINT}/{one['id']}.json"]
+    assert len(read) < 10
 
 
 def test_an_endpoint_that_nobody_knows_has_an_exit_code_of_its_own(world: RolloutWorld) -> None:
