@@ -185,8 +185,8 @@ class Shadow(Section):
     max_times_slower: Annotated[float, Field(ge=1)] = 2.0
     """The candidate must not take more than so many times as long for most requests."""
 
-    requests: Annotated[int, Field(ge=0, le=10_000)] = 200
-    """How many of the held-out rows are asked of both. 0: none."""
+    requests: Annotated[int, Field(ge=0, le=10_000)] = 500
+    """So many of the held-out rows are asked of both, at most: fewer when the comparison is decided before. 0: none."""
 
 
 class Budget(Section):

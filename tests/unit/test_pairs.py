@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from bisect import bisect_left
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_core.documents import from_document, to_document
@@ -43,7 +46,7 @@ def chance_of_ever(says: Callable[[int, int], bool], rate: float, rows: int = 30
         first = says(0, of)
         change = bisect_left(range(of + 1), True, key=partial(_differs, says, of, first))
         stops = range(change) if first else range(change, of + 1)
-        ever += math.fsum(ways[happened] for happened in stops)
+        ever += sum(ways[happened] for happened in stops)
         for happened in stops:
             ways[happened] = 0.0
     return ever
@@ -65,15 +68,25 @@ def convicted(tally: PairsTally) -> bool:
     return rule_pairs(tally, PROMISES).verdict is Verdict.ROLL_BACK
 
 
+@cache
+def taken_back(flips: int, of: int) -> bool:
+    return convicted(answered(of, flips))
+
+
+@cache
+def passes(flips: int, of: int) -> bool:
+    return passed(answered(of, flips), PROMISES)
+
+
 def test_a_candidate_within_each_limit_is_convicted_with_a_chance_of_at_most_alpha_over_all_looks() -> None:
-    by_flips = chance_of_ever(lambda flips, of: convicted(answered(of, flips)), PROMISES.max_flip_rate, 200)
+    by_flips = chance_of_ever(taken_back, PROMISES.max_flip_rate, 200)
     by_slowness = chance_of_ever(lambda slower, of: convicted(answered(of, slower=slower)), 0.5, 200)
     by_failures = chance_of_ever(lambda failed, of: convicted(all_failed(of, failed)), 0.5, 200)
     assert 0 < by_flips + by_slowness + by_failures <= PROMISES.alpha
 
 
 def test_a_candidate_at_the_limit_passes_with_a_chance_of_at_most_beta_over_all_looks() -> None:
-    assert 0 < chance_of_ever(lambda flips, of: passed(answered(of, flips), PROMISES), PROMISES.max_flip_rate) <= PROMISES.beta
+    assert 0 < chance_of_ever(passes, PROMISES.max_flip_rate) <= PROMISES.beta
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.1, 0.5, 0.9])
@@ -112,7 +125,7 @@ def test_many_slices_cost_no_more_than_one_promise() -> None:
 
 
 def test_what_is_plainly_worse_is_convicted_within_two_hundred_rows() -> None:
-    caught = chance_of_ever(lambda flips, of: convicted(answered(of, flips)), 0.3, 200)
+    caught = chance_of_ever(taken_back, 0.3, 200)
     slow = chance_of_ever(lambda slower, of: convicted(answered(of, slower=slower)), 0.8, 200)
     assert min(caught, slow) > 0.99
     assert convicted(all_failed(14, 14))
@@ -121,7 +134,17 @@ def test_what_is_plainly_worse_is_convicted_within_two_hundred_rows() -> None:
 
 def test_a_candidate_that_decides_alike_passes_within_forty_rows_and_one_within_the_limit_mostly_within_two_hundred() -> None:
     assert passed(answered(40), PROMISES)
-    assert chance_of_ever(lambda flips, of: passed(answered(of, flips), PROMISES), 0.03, 200) > 0.9
+    assert chance_of_ever(passes, 0.03, 200) > 0.9
+
+
+def test_the_documented_chances_are_the_exact_ones() -> None:
+    page = (Path(__file__).parents[2] / "docs/concepts/smoke-and-shadow.md").read_text()
+    lines = re.findall(r"^((?:\| [\d.]+ % )+)\|$", page, re.MULTILINE)
+    rows = [[float(cell.strip(" %")) for cell in line.split("|")[1:]] for line in lines]
+    assert len(rows) == 7
+    for percent, *documented in rows:
+        exact = [chance_of_ever(says, percent / 100, most) for says in (taken_back, passes) for most in (200, 500)]
+        assert [round(100 * chance, 1) for chance in exact] == documented
 
 
 def test_failures_of_both_and_of_the_stable_deployment_do_not_speak_against_the_candidate() -> None:
@@ -162,6 +185,14 @@ def test_a_slice_may_be_guilty_where_all_rows_together_are_not() -> None:
     assert rule_pairs(tally, PROMISES).verdict is Verdict.PROMOTE
 
 
+def test_where_slices_have_a_limit_all_rows_are_asked_before_a_candidate_passes() -> None:
+    promises = PairsPromises(max_flip_rate_in_slice=0.2)
+    tally = PairsTally(asked=100, timed=100, slices={"a": SliceTally(90), "b": SliceTally(10)})
+    assert rule_pairs(tally, promises).verdict is Verdict.UNDECIDED
+    assert rule_pairs(replace(tally, over=True), promises).verdict is Verdict.PROMOTE
+    assert rule_pairs(tally, PROMISES).verdict is Verdict.PROMOTE
+
+
 def test_a_source_that_fails_and_a_model_without_rows_say_nothing_about_the_candidate() -> None:
     broken = weigh_pairs(PairsTally(asked=50, timed=50), chunk(50, 0, error="it cannot be reached"), PROMISES)
     assert rule_pairs(broken, PROMISES).finding is Finding.ERROR
@@ -189,6 +220,7 @@ def test_a_chunk_that_comes_again_or_after_the_end_changes_nothing() -> None:
 counts = st.integers(0, 40)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(counts, counts, counts), max_size=5))
 def test_a_tally_is_the_sum_of_its_chunks_and_survives_the_ledger(parts: list[tuple[int, int, int]]) -> None:
     tally = PairsTally()

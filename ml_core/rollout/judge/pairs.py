@@ -170,7 +170,12 @@ def flips_in_doubt(tally: PairsTally, promises: PairsPromises) -> bool:
 
 
 def passed(tally: PairsTally, promises: PairsPromises) -> bool:
-    """Whether it is shown, at the risk beta, that fewer decisions flip than are allowed, and nothing else looks worse."""
+    """Whether it is shown, at the risk beta, that fewer decisions flip than are allowed, and nothing else looks worse.
+
+    Where slices have a limit, not before all rows are asked: the first forty say little about each of them.
+    """
+    if _in_slices(tally, promises) and not tally.over:
+        return False
     shown = log_capital_below(tally.flips, tally.timed, promises.max_flip_rate) >= math.log(1 / promises.beta)
     return shown and tally.candidate_failed <= tally.stable_failed and tally.slower <= _MOST_OFTEN * tally.timed
 
@@ -184,7 +189,7 @@ def evidence_against(tally: PairsTally, promises: PairsPromises) -> dict[str, fl
         "slowness": log_capital_above(tally.slower, tally.timed, _MOST_OFTEN),
     }
     limit = promises.max_flip_rate_in_slice
-    if limit is not None and tally.slices:
+    if limit is not None and _in_slices(tally, promises):
         # The mean of capitals is one too, whatever they have in common: that is what looking at many slices costs.
         capitals = [log_capital_above(one.flips, one.rows, limit) for one in tally.slices.values()]
         against["slices"] = _log_mean(capitals)
@@ -230,10 +235,14 @@ def _log_mean(logs: list[float]) -> float:
 
 def _thresholds(tally: PairsTally, promises: PairsPromises) -> dict[str, float]:
     """1 / (the share of alpha), by what it is for. They sum to alpha."""
-    in_slices = promises.max_flip_rate_in_slice is not None and bool(tally.slices)
+    in_slices = _in_slices(tally, promises)
     shares = {"failures": _FAILURES, "flips": _FLIPS if in_slices else _FLIPS + _SLICES, "slowness": _SLOWNESS}
     shares |= {"slices": _SLICES} if in_slices else {}
     return {name: 1 / (promises.alpha * share) for name, share in shares.items()}
+
+
+def _in_slices(tally: PairsTally, promises: PairsPromises) -> bool:
+    return promises.max_flip_rate_in_slice is not None and bool(tally.slices)
 
 
 _GUILT = {
