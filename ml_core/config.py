@@ -212,7 +212,7 @@ class Judge(Section):
     """The most that the probability of promoting a candidate may be that is psi times worse."""
 
     psi: Annotated[float, Field(gt=1)] = 3.0
-    """How much worse, as a ratio of the odds of failing."""
+    """How many times as often it fails."""
 
     budget: Budget = Budget()
     """How alpha is divided."""
