@@ -29,9 +29,10 @@ from ml_core.rollout.judge.pairs import (
     rule_pairs,
     weigh_pairs,
 )
-from ml_core.rollout.judge.values import Finding, Verdict
+from ml_core.rollout.judge.values import Finding, Promises, Verdict
 
-PROMISES = PairsPromises()
+# What the default configuration comes to.
+PROMISES = PairsPromises(alpha=Promises().alpha_for("pairs"))
 HIGHEST = 1 + 1e-9
 
 
