@@ -154,7 +154,7 @@ def _stages(rules: RolloutRules) -> Iterator[_Stage]:
 
 
 def _expected(load: _Load, rules: RolloutRules, promises: Promises, *, times_worse: float = 1.0) -> _Expectation:
-    """Walk the road with a candidate whose odds of failing are `times_worse` those of the stable deployment."""
+    """Walk the road with a candidate that fails `times_worse` times as often as the stable deployment."""
     stages = list(_stages(rules))
     longest = sum((stage.lasts for stage in stages), timedelta(0)) + rules.deadlines.no_verdict
     width = rules.granularity * max(1, math.ceil(longest / _INTERVALS / rules.granularity))
@@ -183,8 +183,7 @@ class _Arms:
 
     def __init__(self, load: _Load, width: timedelta, times_worse: float) -> None:
         self._load, self._seconds = load, width.total_seconds()
-        odds = times_worse * load.failing / (1 - load.failing)
-        self._failing = odds / (1 + odds)
+        self._failing = min(times_worse * load.failing, 1.0)
         self._candidate, self._stable = [0.5] * 3, [0.5] * 3
 
     def next(self, at: datetime, stage: _Stage) -> Arms:

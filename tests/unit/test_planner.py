@@ -89,8 +89,8 @@ def test_the_median_of_the_rollbacks_of_bad_candidates_is_near_what_was_planned(
     rules: RolloutRules, error_rate: float, per_second: float
 ) -> None:
     made = plan(history(per_second, error_rate), rules)
-    odds = rules.promises.psi * error_rate / (1 - error_rate)
-    _, caught = simulated(rules, worse("worse", error_rate, odds / (1 + odds), per_second=per_second))
+    scenario = worse("worse", error_rate, rules.promises.psi * error_rate, per_second=per_second)
+    _, caught = simulated(rules, scenario)
     assert is_near(made.caught_after, caught), (made.caught_after, caught)
 
 
