@@ -61,13 +61,16 @@ class Scoring:
 
     def _reply(self, endpoint: str, question: Question, timeout: timedelta) -> Reply:
         known = endpoint in self._known
-        reply = self._asked(self._access(endpoint), question, timeout)
-        if reply.status in _WRONG_KEY and known:  # it was made anew, or its keys were
-            del self._known[endpoint]
+        try:
             reply = self._asked(self._access(endpoint), question, timeout)
-        if reply.status in _WRONG_KEY:
-            self._known.pop(endpoint, None)
-            raise TemporaryError(f"{endpoint} does not take its own key (status {reply.status}). It is tried again.")
+            if reply.status in _WRONG_KEY and known:  # it was made anew, or its keys were
+                del self._known[endpoint]
+                reply = self._asked(self._access(endpoint), question, timeout)
+            if reply.status in _WRONG_KEY:
+                raise TemporaryError(f"{endpoint} does not take its own key (status {reply.status}). It is tried again.")
+        except TemporaryError:
+            self._known.pop(endpoint, None)  # whoever tries again finds it anew
+            raise
         return reply
 
     def _access(self, endpoint: str) -> Access:

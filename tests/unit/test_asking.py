@@ -153,6 +153,14 @@ def test_a_connection_that_breaks_off_is_a_reply_and_one_that_is_never_made_is_w
         nowhere.ask("line", [Question("blue", ONE)], LONG)
 
 
+def test_an_endpoint_that_has_moved_is_found_at_the_next_try(server: Server) -> None:
+    places = iter([f"http://127.0.0.1:{free_port()}/score", server.address])
+    with closing(Scoring(lambda _: Access(next(places), "first"))) as moved:
+        with pytest.raises(TemporaryError, match="Could not reach"):
+            moved.ask("line", [Question("blue", ONE)], LONG)
+        assert moved.ask("line", [Question("blue", ONE)], LONG)[0].status == 200
+
+
 def test_what_is_no_success_no_json_or_too_long_has_no_body(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "_LONGEST_ANSWER", 1000)
     questions = [
