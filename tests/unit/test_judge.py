@@ -70,6 +70,20 @@ def test_a_regression_that_begins_late_is_found_as_fast_as_an_early_one() -> Non
     assert rule(weigh(minutes(4, *FAILING, first=1440), tally=a_day), PROMISES).verdict is Verdict.ROLL_BACK
 
 
+def minutes_until_rolled_back(tally: Tally, share: float) -> int:
+    for number in range(1, 60):
+        tally = weigh([minute(1000 + number, Counts(60, errors=2), Counts(540, errors=3), share)], tally=tally)
+        if rule(tally, PROMISES).verdict is Verdict.ROLL_BACK:
+            return number
+    raise AssertionError("it is not found within an hour")
+
+
+def test_a_regression_that_comes_with_a_new_step_is_found_sooner_than_one_in_the_middle_of_it() -> None:
+    """More load may be what a candidate cannot take, so part of the stake waits for that."""
+    good = weigh(minutes(120, Counts(60, errors=1), Counts(540, errors=9)))
+    assert minutes_until_rolled_back(good, share=0.11) < minutes_until_rolled_back(good, share=0.1)
+
+
 def test_a_burst_does_not_hide_a_smaller_regression_behind_it() -> None:
     burst = minute(0, Counts(260, errors=200), Counts(540))
     worse = minutes(40, Counts(60, errors=1), Counts(540, errors=3), first=1)  # three times as often
@@ -92,7 +106,7 @@ def test_slow_counts_that_are_known_within_bounds_only_are_read_in_the_candidate
 
 
 def test_and_against_it_when_it_wants_to_be_promoted() -> None:
-    vague = minutes(60, Counts(60, slow=3, slow_at_most=30), Counts(540, slow=5, slow_at_most=54))
+    vague = minutes(60, Counts(60, slow=1, slow_at_most=30), Counts(540, slow=27, slow_at_most=54))
     assert ruled(vague).figures["slow_promote_e_value"] < 1
     assert ruled(vague).verdict is Verdict.UNDECIDED
 
@@ -101,7 +115,9 @@ def test_a_candidate_that_is_as_good_is_promoted_by_the_comparison_where_both_er
     ruling = ruled(minutes(40, Counts(60, errors=1), Counts(540, errors=9)))
     assert (ruling.verdict, ruling.finding) == (Verdict.PROMOTE, Finding.OK)
     assert ruling.reason.startswith("the candidate is not 3 times worse than the stable deployment: ")
-    assert ruling.figures["own_rate_e_value"] < 1 < ruling.figures["promote_at"] < ruling.figures["relative_e_value"]
+    told = ruling.figures
+    assert told["own_rate_e_value"] < 1 < told["promote_at"] < told["relative_e_value"]
+    assert told["errors_promote_e_value"] == pytest.approx((told["relative_e_value"] + told["own_rate_e_value"]) / 2)
 
 
 def test_a_service_that_never_errs_concludes_by_the_candidates_own_rate() -> None:
