@@ -23,7 +23,7 @@ from ml_core.rollout.actions import (
 )
 from ml_core.rollout.deadlines import due
 from ml_core.rollout.provenance import objection
-from ml_core.rollout.situation import Situation, busy
+from ml_core.rollout.situation import Since, Situation, busy
 from ml_core.rollout.splits import carried, told, weights
 from ml_core.rollout.state import Observation, Phase, Road, State
 
@@ -119,22 +119,28 @@ def gated(situation: Situation) -> Action:
 def provisioning(situation: Situation) -> Action:
     """The endpoint and the candidate's deployment, at 0 %."""
     rollout, endpoint, poll = situation.rollout, situation.endpoint, situation.rules.poll
-    slot = rollout.candidate
+    slot, waiting = rollout.candidate, since_when(situation)
     if endpoint is None:
         if rollout.stable is not None:
             return Settle(rollout.version, "failed", "the endpoint was deleted by somebody else")
-        return CreateEndpoint("there is no endpoint yet", poll)
+        return situation.again(CreateEndpoint("there is no endpoint yet", poll), waiting)
     if endpoint.provisioning_state.lower() != "succeeded" and rollout.stable is None:
         return Settle(rollout.version, "failed", f"the endpoint's provisioning is {endpoint.provisioning_state}")
     deployment = endpoint.deployments.get(slot)
     if deployment is None:
         reason = f"{slot} is to hold the candidate"
-        return CreateDeployment(slot, rollout.model, rollout.version, reason, poll, rollout.correlation_id)
+        asked = CreateDeployment(slot, rollout.model, rollout.version, reason, poll, rollout.correlation_id)
+        return situation.again(asked, waiting)
     if busy(deployment.provisioning_state):
-        return situation.hold(f"{slot} is {deployment.provisioning_state}", ("provisioning", rollout.since))
+        return situation.hold(f"{slot} is {deployment.provisioning_state}", waiting)
     if against := _not_ours(situation):
         return Settle(rollout.version, "failed", against)
     return Enter(Phase.SMOKE, f"{slot} stands at 0 %")
+
+
+def since_when(situation: Situation) -> Since:
+    """Azure has been at it since the phase began."""
+    return ("provisioning", situation.rollout.since)
 
 
 def smoke(situation: Situation) -> Action:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ml_core.rollout.actions import Action, DeleteDeployment, Enter, Settle
+from ml_core.rollout.beginning import since_when
 from ml_core.rollout.situation import Situation, busy
 from ml_core.rollout.splits import controlled, live, same, weights
 from ml_core.rollout.state import Phase
@@ -29,12 +30,12 @@ def baking(situation: Situation) -> Action:
     rollout, rules = situation.rollout, situation.rules
     if situation.deployment(rollout.stable) is None:
         return _unmirrored(situation, f"{rollout.stable} was deleted by somebody else")
-    ends_at = rollout.since + rules.bake
-    if situation.now < ends_at:
-        return situation.hold(f"baking until {ends_at:%Y-%m-%d %H:%M:%S}", until=ends_at)
     if found := trouble(situation):
         # Without evidence nothing is archived: it is the only way back.
         return situation.hold(f"baking: {found[0]}", found[1])
+    ends_at = rollout.since + rules.bake
+    if situation.now < ends_at:
+        return situation.hold(f"baking until {ends_at:%Y-%m-%d %H:%M:%S}", until=ends_at)
     return _unmirrored(situation, f"{rollout.candidate} has all traffic, and nothing spoke against it for {rules.bake}")
 
 
@@ -51,11 +52,12 @@ def archiving(situation: Situation) -> Action:
     if old is None:
         return Settle(rollout.version, "succeeded", f"{rollout.candidate} has all traffic")
     if busy(old.provisioning_state):
-        return situation.hold(f"{old.name} is {old.provisioning_state}", ("provisioning", rollout.since))
+        return situation.hold(f"{old.name} is {old.provisioning_state}", since_when(situation))
     if rollout.stable_model and old.model != rollout.stable_model:
         reason = f"{rollout.candidate} has all traffic; {old.name} holds {old.model}, which somebody else has put there"
         return Settle(rollout.version, "succeeded", reason)
-    return DeleteDeployment(old.name, old.model, f"{rollout.candidate} has all traffic", poll)
+    deleted = DeleteDeployment(old.name, old.model, f"{rollout.candidate} has all traffic", poll)
+    return situation.again(deleted, since_when(situation))
 
 
 def rolling_back(situation: Situation) -> Action:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # The stable deployment's past that a plan is made from: a whole day, since nights are quiet.
 _PAST, _LEAST_PAST = timedelta(days=1), timedelta(minutes=1)
+# What a decision was made from is kept with it. After a long silence the rest comes with the next look, at once.
+_MOST_INTERVALS = 240
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,8 +37,9 @@ def observe(services: Services, endpoint: str, model: str, state: State) -> Obse
     rules = rules_of(services.config, model, services.now())
     command = next_command(services, endpoint, state.commands)
     if command is not None:
-        # It is noted first. Only what it may overrule is needed.
-        return Observation(rules, endpoint, services.workspace.endpoint(endpoint), command=command)
+        # It is noted first, whatever Azure says. Only what a person may overrule by it is needed.
+        conflict = state.active and state.active.pause and state.active.pause.cause == "conflict"
+        return Observation(rules, endpoint, services.workspace.endpoint(endpoint) if conflict else None, command=command)
     requested = _requested(services, endpoint, model, state, rules)
     if state.active is None and requested is None:
         return Observation(rules, endpoint)  # at rest: no need to ask Azure for the endpoint
@@ -169,6 +172,7 @@ def _evidence(services: Services, endpoint: str, rollout: Rollout, rules: Rollou
     width = rules.granularity
     since = rollout.judged_until or _EPOCH + -((_EPOCH - rollout.met_at) // width) * width
     until = _EPOCH + ((services.now() - rules.evidence_delay - _EPOCH) // width) * width
+    until = min(until, since + _MOST_INTERVALS * width)
     if until <= since:
         return None
     both = [rollout.candidate, rollout.stable]

@@ -44,11 +44,11 @@ def _copies(situation: Situation, ruling: Ruling, promises: PairsPromises) -> Ac
     if rules.shadow_mirror and rules.shadow_duration:
         if not situation.meets_requests:
             return situation.shift(copied(rollout, rules.shadow_mirror), Phase.SHADOW, f"shadow: {ruling.reason}")
+        if found := trouble(situation):
+            return situation.hold(f"shadow: {found[0]}", found[1])
         ends_at = (rollout.standing_since or situation.now) + rules.shadow_duration
         if situation.now < ends_at:
             return situation.hold(f"shadow: copies are sent until {ends_at:%H:%M:%S}", until=ends_at)
-        if found := trouble(situation):
-            return situation.hold(f"shadow: {found[0]}", found[1])
     return Enter(Phase.CANARY, f"shadow: {ruling.reason}")
 
 
@@ -70,10 +70,10 @@ def canary(situation: Situation) -> Action:
         return situation.give(live(rollout, following), phase, rollout.reason)
     stood = rollout.standing_since or situation.now
     unheard: Since = ("no traffic", max(rollout.heard_at or stood, stood))
-    if situation.now < (ends_at := stood + rules.interval):
-        return situation.hold(f"{where(situation)}, watched until {ends_at:%H:%M:%S}", unheard, until=ends_at)
     if found := trouble(situation):
         return situation.hold(f"{where(situation)}: {found[0]}", found[1])
+    if situation.now < (ends_at := stood + rules.interval):
+        return situation.hold(f"{where(situation)}, watched until {ends_at:%H:%M:%S}", unheard, until=ends_at)
     if rollout.counted < rules.min_requests:
         counted = f"{rollout.counted} requests" if rollout.counted else "no request was seen"
         return situation.hold(f"{where(situation)}: {counted}, and {rules.min_requests} are needed", unheard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ml_core.ports import DeploymentState, EndpointState
 from ml_core.rollout.actions import Action, Hold, RaiseAlert, Settle, ShiftTraffic, StandStill
@@ -14,6 +14,7 @@ from ml_core.rollout.splits import carried, live, meets, same
 from ml_core.rollout.state import Observation, Outcome, Pause, Phase, Rollout, RolloutRules, Split, State
 
 Since = tuple[AlertKind, datetime]
+A = TypeVar("A", bound=Action)
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,18 @@ class Situation:
         if ready and not self.share and self.rollout.phase != Phase.ROLLING_BACK:
             # Whatever holds it: the classical failure is the candidate that stands at 0 % for days and nobody knows.
             situations = (*situations, ("at zero", ready))
+        return self._due(reason, look_again_in, *situations) or Hold(reason, look_again_in)
+
+    def again(self, action: A, *situations: Since) -> A | RaiseAlert:
+        """An action that is taken at every look until the world shows that it was; people are told when it takes too long."""
+        return self._due(action.reason, self.rules.poll, *situations) or action
+
+    def _due(self, reason: str, look_again_in: timedelta, *situations: Since) -> RaiseAlert | None:
         for kind, since in situations:
             alert = due(kind, since, self.state.alerts, self.rules.deadlines, self.now)
             if alert is not None:
                 return RaiseAlert(kind, alert.times, reason, look_again_in)
-        return Hold(reason, look_again_in)
+        return None
 
     def shift(self, split: Split, phase: Phase, reason: str, ends_as: Outcome | None = None) -> ShiftTraffic:
         """Ask for a split under the next fencing token."""
@@ -87,12 +95,25 @@ class Situation:
         rollout, back = self.rollout, live(self.rollout, 0)
         if same(self.seen, back) and not self.meets_requests:
             return Settle(rollout.version, ends_as, reason)
-        stable = self.deployment(rollout.stable)
-        if stable is None or stable.provisioning_state.lower() != "succeeded":
-            slot = rollout.stable or "a stable deployment"
-            held = f"{slot} is {stable.provisioning_state}" if stable else f"{slot} is not there"
-            return self.stand_still("no way back", f"{reason}; but there is no way back: {held}")
+        if against := self._against_the_way_back():
+            return self.stand_still("no way back", f"{reason}; but there is no way back: {against}")
         return self.shift(back, Phase.ROLLING_BACK, reason, ends_as)
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether the way back was found shut, and is to be left alone for now: it is tried again when that may help."""
+        pause = self.rollout.pause
+        if pause is None or pause.cause != "no way back":
+            return False
+        refused = self.rollout.phase == Phase.ROLLING_BACK
+        retry_at = pause.at + (self.rules.deadlines.repeat if refused else timedelta(0))
+        return bool(self._against_the_way_back()) or self.now < retry_at
+
+    def _against_the_way_back(self) -> str:
+        slot, stable = self.rollout.stable or "a stable deployment", self.deployment(self.rollout.stable)
+        if stable is None:
+            return f"{slot} is not there"
+        return "" if stable.provisioning_state.lower() == "succeeded" else f"{slot} is {stable.provisioning_state}"
 
     def stand_still(self, cause: Literal["inconclusive", "conflict", "no way back"], reason: str) -> Action:
         """Pause until a person says what to do."""

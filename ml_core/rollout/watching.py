@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ml_core.ports import Counts, Interval, Measured, SourceFailed
+from ml_core.ports import Counts, History, Interval, Measured, SourceFailed
 from ml_core.rollout import judge, planner
 from ml_core.rollout.actions import NOW, Action, MakePlan, Settle, Standing, Weigh
 from ml_core.rollout.judge.values import Arms, Finding, Verdict
 from ml_core.rollout.provenance import objection
 from ml_core.rollout.situation import Since, Situation
-from ml_core.rollout.splits import meets, same, share_of_candidate, told, weights
+from ml_core.rollout.splits import live, meets, same, share_of_candidate, told, weights
 from ml_core.rollout.state import Phase, Split
 
 BEFORE_THE_TEST = (Phase.REQUESTED, Phase.GATED, Phase.PROVISIONING, Phase.SMOKE)
@@ -30,7 +30,8 @@ def read_back(situation: Situation) -> Action | None:
         gone = Settle(rollout.version, "failed", "the endpoint was deleted by somebody else")
         return None if rollout.phase in BEFORE_THE_TEST or rollout.stable is None else gone
     if same(seen, rollout.intended):
-        if in_conflict or (rollout.standing_since is None and meets(rollout.intended, rollout.candidate)):
+        met = meets(rollout.intended, rollout.candidate) and rollout.phase != Phase.ROLLING_BACK
+        if in_conflict or (rollout.standing_since is None and met):
             return Standing(f"the endpoint carries {told(rollout.intended) if seen.weights else 'nothing'}", NOW)
         return None
     if seen.weights and not weights(rollout.intended.weights):
@@ -39,7 +40,8 @@ def read_back(situation: Situation) -> Action | None:
         return Settle(rollout.version, rollout.ends_as or "failed", reason)
     if in_conflict and rollout.pause is not None:
         return situation.stand_still("conflict", rollout.pause.reason)
-    if rollout.phase == Phase.ROLLING_BACK and (meets(rollout.intended, rollout.candidate) and same(seen, rollout.before)):
+    wanted_back = rollout.phase == Phase.ROLLING_BACK and meets(rollout.intended, rollout.candidate)
+    if wanted_back and (same(seen, rollout.before) or same(seen, live(rollout, 0))):
         return None  # the way back was not asked for yet
     if same(seen, rollout.before):
         return _ask_again(situation)
@@ -53,17 +55,18 @@ def read_back(situation: Situation) -> Action | None:
 def _ask_again(situation: Situation) -> Action:
     """The update was lost or failed, and it is still the intended one."""
     rollout, candidate = situation.rollout, situation.rollout.candidate
+    asked: Since = ("provisioning", rollout.since)
     if rollout.intended.weights.get(candidate, 0) > situation.seen.weights.get(candidate, 0):
         if rollout.pause is not None:
             return situation.hold(rollout.pause.reason, ("paused", rollout.pause.at))
-        return situation.give(rollout.intended, rollout.phase, rollout.reason)
-    return situation.shift(rollout.intended, rollout.phase, rollout.reason, rollout.ends_as)
+        return situation.again(situation.give(rollout.intended, rollout.phase, rollout.reason), asked)
+    return situation.again(situation.shift(rollout.intended, rollout.phase, rollout.reason, rollout.ends_as), asked)
 
 
 def same_candidate(situation: Situation) -> Action | None:
     """Another deployment in the candidate's slot than the one that has passed the smoke test gets no request."""
     rollout, slot = situation.rollout, situation.rollout.candidate
-    if rollout.phase not in JUDGED or (rollout.pause is not None and rollout.pause.cause == "no way back"):
+    if rollout.phase not in JUDGED or situation.is_shut:
         return None
     deployment = situation.deployment(slot)
     if deployment is None:
@@ -83,11 +86,12 @@ def planned(situation: Situation) -> Action | None:
     rollout, history = situation.rollout, situation.observation.history
     if rollout.phase not in JUDGED or rollout.plan is not None or rollout.stable is None or rollout.pause is not None:
         return None
-    if isinstance(history, SourceFailed):
+    # Who goes back to what served does not wait for a source of metrics.
+    if isinstance(history, SourceFailed) and rollout.road != "return":
         return situation.hold(f"the metrics cannot be read: {history.reason}", ("source failed", rollout.since))
     expected = planner.plan(history, situation.rules)
     promises = judge.promises_for(situation.rules.promises, history)
-    p95 = history.p95_ms if history else None
+    p95 = history.p95_ms if isinstance(history, History) else None
     return MakePlan(expected, p95, promises, planner.told(expected, promises.psi))
 
 
@@ -98,7 +102,7 @@ def judged(situation: Situation) -> Action | None:
         return None
     if isinstance(evidence, Measured) and evidence.intervals:
         return _weigh(situation, evidence.intervals)
-    if rollout.pause is not None and rollout.pause.cause == "no way back":
+    if situation.is_shut:
         return None
     ruling = judge.rule(rollout.tally, rollout.promises)
     if ruling.verdict is Verdict.ROLL_BACK:
@@ -175,7 +179,7 @@ def newer_ends_it(phase: Phase, road: str, supersede: str, share: int) -> bool:
 def standing_still(situation: Situation) -> Action | None:
     """A person's word, or nobody's yet."""
     pause = situation.rollout.pause
-    if pause is None or (situation.rollout.phase == Phase.ROLLING_BACK and pause.cause != "no way back"):
+    if pause is None or (situation.rollout.phase == Phase.ROLLING_BACK and not situation.is_shut):
         return None
     by = f" ({pause.by})" if pause.by else ""
     return situation.hold(f"paused{by}: {pause.reason}", ("paused", pause.at))
