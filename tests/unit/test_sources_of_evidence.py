@@ -1,4 +1,7 @@
-"""What percentiles can say about how many requests were slow, and which source of evidence is chosen. Nothing is faked."""
+"""What percentiles can say about how many requests were slow, what a log's answer is worth, which source is chosen.
+
+Faked, in one test: the client of Log Analytics.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from azure.monitor.query import LogsQueryError, LogsQueryPartialResult
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +75,22 @@ def test_a_width_that_is_no_number_of_minutes_is_no_question_for_the_metrics() -
     found = source.intervals("e", ("blue",), since, since + timedelta(minutes=3), timedelta(seconds=90), None)
     assert isinstance(found, SourceFailed)
     assert "evidence_granularity" in found.reason
+
+
+def test_an_answer_in_part_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        def query_workspace(self, *_: object, **__: object) -> LogsQueryPartialResult:
+            return LogsQueryPartialResult(partial_data=[], partial_error=LogsQueryError(code="PartialError", message="too much"))
+
+    monkeypatch.setattr(LogAnalyticsEvidence, "_client", Client())
+    source = LogAnalyticsEvidence("https://127.0.0.1:1", WORKSPACE, "/w", lambda: pytest.fail("nobody is asked"))
+    since, minute = datetime(2026, 3, 1, tzinfo=UTC), timedelta(minutes=1)
+    for found in (
+        source.intervals("e", ("blue",), since, since + minute, minute, None),
+        source.history("e", "blue", since, since + minute),
+    ):
+        assert isinstance(found, SourceFailed)
+        assert "answered in part" in found.reason
 
 
 def test_the_log_is_the_source_where_a_log_analytics_workspace_is_named() -> None:
