@@ -26,8 +26,8 @@ WRITES = {
 }
 
 
-# Azure has no condition on an endpoint's changes, so nothing can stop one that comes minutes late. Nobody stands still there.
-NEVER_STALLED = ("create_deployment", "set_traffic", "delete_deployment")
+# Changes of traffic and deletions carry a fence: one that comes minutes late is refused. Azure has none for creations.
+NEVER_STALLED = ("create_deployment",)
 # What people must first correct. A rollout that is refused is over by design, and the ledger and the queue refuse nothing.
 REFUSABLE = ("register_data_version", "submit_training")
 

@@ -119,6 +119,9 @@ class RolloutWorld(World):
         endpoint = self.workspace.endpoints.get(ENDPOINT)
         if endpoint is None or self.workspace.busy(ENDPOINT) or not endpoint.traffic:
             return
+        # Nobody can ask Azure for a change on the condition that it was not changed: what is not told yet may be overwritten.
+        if self.workspace.reads_lag:
+            return
         stable = max(endpoint.traffic, key=lambda slot: endpoint.traffic[slot])
         other = next((slot for slot in endpoint.deployments if slot != stable), "")
         try:
@@ -137,8 +140,6 @@ class RolloutWorld(World):
         except (PermanentError, TemporaryError):
             return
         self.meddled_at = self.meddled_at or self.clock()
-        # What somebody has done is seen before the next look: no client can ask Azure for a change "unless it was changed".
-        self.pass_time(self.workspace.reads_lag)
 
     def a_look_comes_out_of_turn(self, times: int) -> None:
         """Events and sweeps wake the endpoint, whoever looks at it already."""
