@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 from ml_core.ports import DeploymentSpec
 from ml_core.reconciling import ROLLOUTS, handle, tick
@@ -21,6 +22,7 @@ from ml_core.rollout.decide import RULES
 from ml_core.rollout.observe import observe
 from ml_core.rollout.state import Observation, State
 from ml_core.rollout.telling import tell
+from ml_core.rollout.yesterday import in_todays_shape
 from ml_core.services import Services
 
 
@@ -35,7 +37,8 @@ def reconcile(services: Services, endpoint: str) -> timedelta | None:
     if model is None:
         return None  # it was taken out of the configuration while its key was waiting
     look = _Look(services, endpoint, model)
-    look_again_in = tick(RULES, endpoint, services, look.observe, look.act)
+    rules = replace(RULES, in_todays_shape=partial(in_todays_shape, endpoint=endpoint))
+    look_again_in = tick(rules, endpoint, services, look.observe, look.act)
     tell(services, endpoint)
     if look_again_in is None and look.state.active is not None and _under_way(services, endpoint):
         # Azure has refused a step, or could not be asked. A rollout with traffic is not left alone until the next sweep.

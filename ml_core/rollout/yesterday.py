@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+
+from ml_core.documents import time_name
 
 _PHASES = {"rolling back": "rolling back", "archiving": "archiving", "provisioning": "provisioning"}
 
 
-def in_todays_shape(document: Mapping[str, Any]) -> Mapping[str, Any]:
+def in_todays_shape(document: Mapping[str, Any], endpoint: str = "") -> Mapping[str, Any]:
     """`intended` and `before` were weights by slot; a rollout had no id, no road, and one phase with traffic: ramping."""
     active = document.get("active")
     if not active or "road" in active:
         return document
-    since = active["since"] or "1970-01-01T00:00:00Z"
+    since = datetime.fromisoformat(active["since"] or "1970-01-01T00:00:00Z")
     first, share = active["stable"] is None, active["intended"].get(active["candidate"], 0)
     phase = _PHASES.get(active["phase"]) or ("canary" if share < 100 else "promoting")
     as_it_was = {} if first else {active["stable"]: 100}
     moved: dict[str, Any] = {
         **{name: active[name] for name in ("model", "version", "candidate", "stable", "reason")},
         "correlation_id": active.get("correlation_id", ""),
-        "id": f"{active['model']}-{active['version']}-{since.translate(_NOT_IN_A_PATH)}",
-        "endpoint": "",
+        "id": f"{endpoint or active['model']}-{active['version']}-{time_name(since)}",
+        "endpoint": endpoint,
         "road": "first" if first else "canary",
         "phase": phase,
         "stable_model": "",
@@ -32,6 +35,3 @@ def in_todays_shape(document: Mapping[str, Any]) -> Mapping[str, Any]:
         "ends_as": "rolled back" if phase == "rolling back" else None,
     }
     return {**document, "active": moved}
-
-
-_NOT_IN_A_PATH = str.maketrans("", "", "-:+")
