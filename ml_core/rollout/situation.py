@@ -56,8 +56,9 @@ class Situation:
 
     def hold(self, reason: str, *situations: Since, until: datetime | None = None) -> Hold | RaiseAlert:
         """Stay, and look again after a poll, or at `until` when that is sooner; people are told when it takes too long."""
-        poll = self.rules.poll
-        look_again_in = poll if until is None else max(timedelta(0), min(poll, until - self.now))
+        rest = until - self.now if until is not None else timedelta(0)
+        # A time that is over says no more when to look: at once, and again at once, would be a look that never ends.
+        look_again_in = min(self.rules.poll, rest) if rest > timedelta(0) else self.rules.poll
         ready = self.rollout.ready_at
         if ready and not self.share and self.rollout.phase != Phase.ROLLING_BACK:
             # Whatever holds it: the classical failure is the candidate that stands at 0 % for days and nobody knows.

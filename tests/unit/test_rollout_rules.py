@@ -36,6 +36,7 @@ from ml_core.rollout.actions import (
     Settle,
     ShiftTraffic,
     StandStill,
+    Weigh,
 )
 from ml_core.rollout.commands import Command, What
 from ml_core.rollout.deadlines import Deadlines
@@ -590,6 +591,87 @@ def test_only_so_many_versions_as_the_configuration_knows_are_gone_back_to_fast(
 def test_the_configuration_cannot_keep_more_versions_than_are_remembered() -> None:
     with pytest.raises(ValueError, match="return_window"):
         RolloutConfig(return_window=11)
+
+
+def test_a_split_that_azure_never_takes_is_asked_for_again_and_told() -> None:
+    world = at(10)
+    first = world.until(lambda action: isinstance(action, ShiftTraffic), lost=True)
+    alert = world.until(lambda action: isinstance(action, RaiseAlert), lost=True)
+    assert (alert.alert, alert.times) == ("provisioning", 1)
+    again = world.until(lambda action: isinstance(action, ShiftTraffic), lost=True)
+    assert again.split == first.split
+
+
+def test_without_a_way_back_people_are_told_and_it_is_taken_as_soon_as_it_opens() -> None:
+    world = at(25)
+    assert world.endpoint is not None
+    deployments = world.endpoint.deployments
+    failed = replace(deployments["blue"], provisioning_state="Failed")
+    world.endpoint = replace(world.endpoint, deployments={**deployments, "blue": failed})
+    world.failing = BAD
+    paused = world.until(lambda action: isinstance(action, StandStill))
+    assert "there is no way back: blue is Failed" in paused.reason
+    for _ in range(10):
+        world.now += MINUTE
+        world.tick()
+    assert world.traffic == {"blue": 75, "green": 25}
+    world.endpoint = replace(world.endpoint, deployments=deployments)
+    world.rest()
+    assert (world.traffic, world.state.outcome) == ({"blue": 100}, "rolled back")
+
+
+def test_going_back_to_what_served_waits_for_no_calendar_and_no_metrics() -> None:
+    world = serving()
+    world.rest()
+    world.requested, world.source = None, SourceFailed("503")
+    world.rules = replace(RULES_OF_TODAY, freeze=(FreezeWindow(world.now, world.now + timedelta(days=9), "the quarter closes"),))
+    asked_at = world.now
+    world.says("roll back", "1")
+    world.until(lambda _: world.traffic == {"blue": 100})
+    assert world.now - asked_at < 10 * MINUTE
+
+
+def test_a_mirror_that_somebody_removed_is_asked_for_again() -> None:
+    world = at(100)
+    world.until(lambda _: world.active.phase is Phase.BAKING and world.active.standing_since is not None)
+    world.meddle({"green": 100})
+    again = world.until(lambda action: isinstance(action, ShiftTraffic))
+    assert (weights(again.split.mirror), again.phase) == ({"blue": 10}, Phase.BAKING)
+
+
+def test_an_interval_in_which_the_traffic_changed_is_weighed_not_at_all_and_every_other_one_once() -> None:
+    world = serving()
+    world.rest()
+    weighed = [action for action in world.actions if isinstance(action, Weigh)]
+    splits = [action for action in world.actions if isinstance(action, ShiftTraffic)]
+    until = [action.judged_until for action in weighed]
+    assert until == sorted(set(until))
+    assert weighed[-1].tally.intervals <= sum((action.judged_until is not None) for action in weighed)
+    assert len(splits) == 6
+
+
+def test_a_word_is_noted_though_azure_cannot_be_asked() -> None:
+    world = at(10)
+    said = Command(1, "abort", "anna", "she knows why", world.now)
+    action = decide(world.state, Observation(RULES_OF_TODAY, "e", command=said), world.now)
+    assert isinstance(action, Obey)
+    assert action.obeyed
+    assert world.active.phase is Phase.CANARY
+    taken = evolve(world.state, action, world.now)
+    assert taken.active is not None
+    assert (taken.active.phase, taken.active.intended) == (Phase.ROLLING_BACK, world.active.intended)
+
+
+def test_a_wish_of_a_person_is_not_ended_by_a_newer_version() -> None:
+    world = World(requested="3")
+    world.rest()
+    world.says("roll back", "2")
+    world.requested = None
+    world.until(lambda action: isinstance(action, CreateDeployment))
+    world.requested = "4"
+    world.until(lambda _: world.state.active is None)
+    assert world.state.outcome == "succeeded"
+    assert [one.version for one in world.state.served] == ["3", "2"]
 
 
 @pytest.mark.parametrize(
