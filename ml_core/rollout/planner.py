@@ -147,7 +147,8 @@ class _Stage:
 
 def _stages(rules: RolloutRules) -> Iterator[_Stage]:
     if rules.shadow is not None and rules.shadow_mirror and rules.shadow_duration:
-        yield _Stage(rules.shadow_duration, copies=rules.shadow_mirror)
+        # It is left when all that its copies were answered has been told.
+        yield _Stage(rules.shadow_duration + rules.evidence_delay, copies=rules.shadow_mirror)
     canary = [step for step in rules.steps if step < 100]
     for step in canary:
         yield _Stage(rules.interval, live=step, min_requests=rules.min_requests, verdict=step == canary[-1])

@@ -49,6 +49,13 @@ def _copies(situation: Situation, ruling: Ruling, promises: PairsPromises) -> Ac
         ends_at = (rollout.standing_since or situation.now) + rules.shadow_duration
         if situation.now < ends_at:
             return situation.hold(f"shadow: copies are sent until {ends_at:%H:%M:%S}", until=ends_at)
+        # What comes late counts as well: what the copies were for is that no client meets what they have shown.
+        told_until = ends_at - rules.granularity
+        if rollout.judged_until is None or rollout.judged_until < told_until:
+            known_at = ends_at + rules.evidence_delay
+            reason = f"shadow: what the copies were answered is told after {known_at:%H:%M:%S}"
+            until = known_at if situation.now < known_at else None
+            return situation.hold(reason, ("source failed", known_at), until=until)
     return Enter(Phase.CANARY, f"shadow: {ruling.reason}")
 
 

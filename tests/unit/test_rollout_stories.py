@@ -14,7 +14,7 @@ import pytest
 from ml_core.rollout.actions import Obey, RaiseAlert, StandStill
 from ml_core.rollout.state import Phase
 from tests.faults import Fault
-from tests.rollout_world import FREEZE, MODEL, RolloutWorld
+from tests.rollout_world import FREEZE, MODEL, Kind, RolloutWorld
 from tests.story import ENDPOINT
 
 GLANCE = timedelta(seconds=15)
@@ -182,3 +182,12 @@ def test_a_split_of_somebody_elses_stands_until_a_person_lets_it_go_on(world: Ro
     assert world.somebody_says("resume")
     wait_until(world, lambda: world.state().active is None)
     assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:2": "green 100 %"}
+
+
+@pytest.mark.parametrize("kind", ["erring", "slow"])
+def test_what_the_copies_have_shown_no_client_meets_though_it_is_told_late(world: RolloutWorld, kind: Kind) -> None:
+    world.a_model_comes(kind)
+    wait_until(world, lambda: is_in(world, Phase.SHADOW))
+    wait_until(world, lambda: world.state().active is None)
+    assert world.state().outcome == "rolled back"
+    assert [one for one in world.workspace.traffic_history if one.get("green")] == []
