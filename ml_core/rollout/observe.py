@@ -23,7 +23,7 @@ from ml_core.rollout.watching import JUDGED, newer_ends_it
 from ml_core.services import Services
 
 if TYPE_CHECKING:
-    from ml_core.config import Config
+    from ml_core.config import Config, Judge, Shadow
 
 # The stable deployment's past that a plan is made from: a whole day, since nights are quiet.
 _PAST, _LEAST_PAST = timedelta(days=1), timedelta(minutes=1)
@@ -66,28 +66,7 @@ def observe(services: Services, endpoint: str, model: str, state: State) -> Obse
 def rules_of(config: Config, model: str, now: datetime) -> RolloutRules:
     """What the configuration says about a model's rollouts at this time."""
     rollout = config.models[model].rollout
-    judge, shadow = rollout.judge, rollout.shadow
-    promises = Promises(
-        alpha=judge.alpha,
-        beta=judge.beta,
-        psi=judge.psi,
-        budget=judge.budget.model_dump(),
-        tripwire=judge.tripwire,
-        grace=judge.grace,
-        tolerable_error_rate=judge.tolerable_error_rate,
-    )
-    pairs = (
-        PairsPromises(
-            decision_threshold=shadow.decision_threshold,
-            max_flip_rate=shadow.max_flip_rate,
-            max_flip_rate_in_slice=shadow.max_flip_rate_in_slice,
-            max_times_slower=shadow.max_times_slower,
-            alpha=promises.alpha_for("pairs"),
-            beta=judge.beta,
-        )
-        if shadow
-        else None
-    )
+    shadow, promises = rollout.shadow, _promises(rollout.judge)
     return RolloutRules(
         steps=rollout.steps,
         interval=rollout.interval,
@@ -98,7 +77,7 @@ def rules_of(config: Config, model: str, now: datetime) -> RolloutRules:
         evidence_delay=rollout.evidence_delay,
         granularity=rollout.evidence_granularity,
         promises=promises,
-        shadow=pairs,
+        shadow=_promises_of_pairs(shadow, promises) if shadow else None,
         shadow_mirror=shadow.mirror if shadow else 0,
         shadow_duration=shadow.duration if shadow else timedelta(0),
         shadow_requests=shadow.requests if shadow else 0,
@@ -107,6 +86,29 @@ def rules_of(config: Config, model: str, now: datetime) -> RolloutRules:
         supersede=rollout.supersede,
         return_window=rollout.return_window,
         freeze=windows(config, now),
+    )
+
+
+def _promises(judge: Judge) -> Promises:
+    return Promises(
+        alpha=judge.alpha,
+        beta=judge.beta,
+        psi=judge.psi,
+        budget=judge.budget.model_dump(),
+        tripwire=judge.tripwire,
+        grace=judge.grace,
+        tolerable_error_rate=judge.tolerable_error_rate,
+    )
+
+
+def _promises_of_pairs(shadow: Shadow, promises: Promises) -> PairsPromises:
+    return PairsPromises(
+        decision_threshold=shadow.decision_threshold,
+        max_flip_rate=shadow.max_flip_rate,
+        max_flip_rate_in_slice=shadow.max_flip_rate_in_slice,
+        max_times_slower=shadow.max_times_slower,
+        alpha=promises.alpha_for("pairs"),
+        beta=promises.beta,
     )
 
 

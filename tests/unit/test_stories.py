@@ -161,7 +161,6 @@ def test_a_deployment_that_fails_leaves_the_traffic_alone(story: Story) -> None:
 
 def test_a_candidate_that_fails_its_smoke_test_never_gets_traffic(story: Story) -> None:
     first_model_serves(story)
-    story.ledger.claim("golden-requests/flight-delay.json", {"input_data": {"columns": ["a"], "index": [0], "data": [[1]]}})
     story.workspace.scoring_error = "the columns are wrong"
     story.upload("incoming/february.csv")
     story.rest()
