@@ -195,7 +195,11 @@ class World(Story):
             self._work_off(self._message(*received))
 
     def _message(self, kind: str, message: str) -> Coming:
-        return Coming(self.clock(), lambda: RECONCILERS[kind](self.services, message), kind, message)
+        return Coming(self.clock(), lambda: RECONCILERS[kind](self._process(), message), kind, message)
+
+    def _process(self) -> Services:
+        """The services of the process that works now. While one stands still, it is another: a process does not look twice."""
+        return self.services if len(self._hands) < 2 else replace(self.services)
 
     def _work_off(self, one: Coming) -> None:
         self._hands.append(one)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from ml_core.rollout.actions import Settle
 from ml_core.rollout.commands import What
 from tests.faults import Fault
 from tests.rollout_checks import (
@@ -29,7 +30,8 @@ from tests.rollout_checks import (
     i10_nothing_stands_still_for_long_without_people_being_told,
     in_a_freeze_no_candidate_gets_more_traffic,
 )
-from tests.rollout_world import Kind, RolloutWorld
+from tests.rollout_world import FREEZE, MODEL, Kind, RolloutWorld
+from tests.story import ENDPOINT
 
 STORIES = os.environ.get("TIDEGATE_STORIES")
 KINDS: st.SearchStrategy[Kind] = st.sampled_from(
@@ -145,3 +147,52 @@ TestRollouts.settings = settings(
     derandomize=STORIES is None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+# ---- what the stories have found --------------------------------------------------------------------------------------
+
+
+def test_a_version_that_is_wanted_back_while_its_own_rollout_goes_back_is_not_forgotten() -> None:
+    world = RolloutWorld()
+    world.clock.moment = FREEZE[1]
+    world.a_model_comes("good")
+    world.pass_time(timedelta(minutes=30))
+    world.a_model_comes("good")
+    world.pass_time(timedelta(minutes=15))
+    assert world.somebody_says("abort")
+    world.pass_time(timedelta(seconds=1))
+    assert world.somebody_says("roll back", "2")
+    world.everything_heals()
+    assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:2": "green 100 %"}
+
+
+def test_a_version_that_a_person_wants_is_ended_by_no_newer_one() -> None:
+    world = RolloutWorld("always")
+    world.clock.moment = FREEZE[1]
+    for version in ("1", "2"):
+        world.a_model_comes("good")
+        world.pass_time(timedelta(minutes=15 if version == "2" else 30))
+    assert world.somebody_says("abort")
+    world.pass_time(timedelta(minutes=10))
+    assert world.somebody_says("roll back", "2")
+    world.pass_time(timedelta(minutes=10))
+    world.a_model_comes("good")
+    world.everything_heals()
+    ended = [(one.action.version, one.action.outcome) for one in world.decided() if isinstance(one.action, Settle)]
+    assert ended == [("1", "succeeded"), ("2", "rolled back"), ("2", "succeeded"), ("3", "succeeded")]
+
+
+def test_traffic_that_somebody_gives_before_the_first_deployment_has_any_is_not_taken_away() -> None:
+    world = RolloutWorld()
+    world.clock.moment = FREEZE[1]
+    world.a_model_comes("good")
+    while not ((endpoint := world.endpoint()) and endpoint.deployments) or world.workspace.busy(ENDPOINT):
+        world.pass_time(timedelta(seconds=15))
+    assert not endpoint.traffic, "it stands, and the next look is still to come"
+    world.workspace.somebody_makes_anew(ENDPOINT, "green", f"{MODEL}:1")
+    world.workspace.somebody_sets_traffic(ENDPOINT, {"green": 100})
+    world.pass_time(timedelta(minutes=1))
+    world.somebody_says("abort")
+    world.everything_heals()
+    assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "green 100 %"}
+    assert "somebody else has given the traffic to green 100 %" in world.state().reason
