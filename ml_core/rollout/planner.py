@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # the state holds a plan
     from ml_core.rollout.state import RolloutRules
 
 _START = datetime(2000, 1, 1, tzinfo=UTC)  # any day: only what lies between two times counts
-# So many intervals are imagined at most; of a longer span they are wider ones. A plan is made while a look is at work.
-_INTERVALS = 300
+# The intervals of the metrics at first, later wider ones: a sixtieth of the time so far. A plan is made while a look is at work.
+_FINE = 60
 # The 95th percentile of a deployment's own latency: so much of its requests is slower.
 _SLOW = 0.05
 _LONGEST_DEADLINE = timedelta(days=14)
@@ -157,16 +157,15 @@ def _stages(rules: RolloutRules) -> Iterator[_Stage]:
 def _expected(load: _Load, rules: RolloutRules, promises: Promises, *, times_worse: float = 1.0) -> _Expectation:
     """Walk the road with a candidate that fails `times_worse` times as often as the stable deployment."""
     stages = list(_stages(rules))
-    longest = sum((stage.lasts for stage in stages), timedelta(0)) + rules.deadlines.no_verdict
-    width = rules.granularity * max(1, math.ceil(longest / _INTERVALS / rules.granularity))
-    # A wider interval stands for several, and each of them may add so much.
-    promises = replace(promises, most_per_interval=promises.most_per_interval * (width / rules.granularity))
-    arms, tally, at, delay = _Arms(load, width, times_worse), Tally(), _START, rules.evidence_delay
+    arms, tally, at, delay = _Arms(load, times_worse), Tally(), _START, rules.evidence_delay
     for stage in stages:
         began_at, asked = at, 0
         while at - began_at < stage.lasts + rules.deadlines.no_verdict:
-            one = arms.next(at, stage)
-            tally, at, asked = judge.weigh(tally, (one,), promises, since=_START), at + width, asked + one.candidate.requests
+            width = _width(rules, at - _START, stage.lasts - (at - began_at))
+            # A wider interval stands for several, and each of them may add so much.
+            kept = replace(promises, most_per_interval=promises.most_per_interval * (width / rules.granularity))
+            one = arms.next(at, width, stage)
+            tally, at, asked = judge.weigh(tally, (one,), kept, since=_START), at + width, asked + one.candidate.requests
             verdict = judge.rule(tally, promises).verdict
             if verdict is Verdict.ROLL_BACK:
                 return _Expectation(caught_after=at + delay - _START)
@@ -179,17 +178,23 @@ def _expected(load: _Load, rules: RolloutRules, promises: Promises, *, times_wor
     return _Expectation(promoted_after=at + delay - _START if stages else timedelta(0))
 
 
+def _width(rules: RolloutRules, elapsed: timedelta, left: timedelta) -> timedelta:
+    """The next interval to imagine: the longer it has lasted, the wider, but not beyond the end of a stage."""
+    width = rules.granularity * max(1, math.floor(elapsed / _FINE / rules.granularity))
+    return max(rules.granularity, min(width, left)) if left > timedelta(0) else width
+
+
 class _Arms:
     """Intervals with counts at their expectation. What is left of one when it is rounded goes into the next."""
 
-    def __init__(self, load: _Load, width: timedelta, times_worse: float) -> None:
-        self._load, self._seconds = load, width.total_seconds()
+    def __init__(self, load: _Load, times_worse: float) -> None:
+        self._load = load
         self._failing = min(times_worse * load.failing, 1.0)
         self._candidate, self._stable = [0.5] * 3, [0.5] * 3
 
-    def next(self, at: datetime, stage: _Stage) -> Arms:
+    def next(self, at: datetime, width: timedelta, stage: _Stage) -> Arms:
         copied, live = stage.copies / 100, stage.live / 100
-        asked = self._load.requests * self._seconds
+        asked = self._load.requests * width.total_seconds()
         candidate = self._counts(self._candidate, asked * (copied or live), self._failing)
         stable = self._counts(self._stable, asked * (1 - live), self._load.failing)
         return Arms(at, candidate, stable, share=copied / (1 + copied) if copied else live)
