@@ -25,7 +25,7 @@ from ml_core.rollout.deadlines import Alert
 from ml_core.rollout.notices import MOST_NOTICES, notice, refusal
 from ml_core.rollout.obeying import can_be_taken_back
 from ml_core.rollout.splits import live, meets, same
-from ml_core.rollout.state import Outcome, Pause, Phase, Rollout, Served, State, Wanted
+from ml_core.rollout.state import AZURE, Outcome, Pause, Phase, Rollout, Served, State, Wanted
 
 # More are never gone back to without a canary (config.Rollout.return_window).
 _MOST_SERVED = 10
@@ -214,7 +214,7 @@ def refuse(state: State, action: Action, error: str, now: datetime) -> State:
     if isinstance(action, DeleteDeployment):
         return _settled(kept, Settle(active.version, "succeeded", f"the old deployment could not be deleted: {error}"), now)
     if active.phase == Phase.ROLLING_BACK:
-        return replace(kept, active=replace(active, pause=Pause("no way back", error, "", now)))
+        return replace(kept, active=replace(active, pause=Pause("no way back", error, AZURE, now)))
     if meets(active.intended, active.candidate) or isinstance(action, ShiftTraffic):
         back = replace(active, phase=Phase.ROLLING_BACK, ends_as="failed", reason=error, pause=None)
         return replace(kept, active=back)

@@ -11,7 +11,7 @@ from ml_core.rollout.actions import Action, Hold, RaiseAlert, Settle, ShiftTraff
 from ml_core.rollout.deadlines import AlertKind, due
 from ml_core.rollout.freeze import frozen
 from ml_core.rollout.splits import carried, live, meets, same
-from ml_core.rollout.state import Observation, Outcome, Pause, Phase, Rollout, RolloutRules, Split, State
+from ml_core.rollout.state import AZURE, Observation, Outcome, Pause, Phase, Rollout, RolloutRules, Split, State
 
 Since = tuple[AlertKind, datetime]
 A = TypeVar("A", bound=Action)
@@ -106,9 +106,9 @@ class Situation:
         pause = self.rollout.pause
         if pause is None or pause.cause != "no way back":
             return False
-        refused = self.rollout.phase == Phase.ROLLING_BACK
-        retry_at = pause.at + (self.rules.deadlines.repeat if refused else timedelta(0))
-        return bool(self._against_the_way_back()) or self.now < retry_at
+        # What Azure has refused for good it will refuse again, unless somebody has done something about it.
+        refused = pause.by == AZURE and self.now < pause.at + self.rules.deadlines.repeat
+        return refused or bool(self._against_the_way_back())
 
     def _against_the_way_back(self) -> str:
         slot, stable = self.rollout.stable or "a stable deployment", self.deployment(self.rollout.stable)

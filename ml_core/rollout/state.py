@@ -40,6 +40,9 @@ Road = Literal["first", "canary", "return"]
 """The first deployment of an endpoint (smoke test, then 100 %), the whole way, or back to a version that served not long ago."""
 
 
+AZURE = "Azure"
+
+
 @dataclass(frozen=True)
 class Split:
     """Live and mirrored traffic in percent, by slot. Never both for one slot."""
@@ -57,6 +60,8 @@ class Pause:
 
     reason: str
     by: str
+    """A person; `AZURE` when it has refused the way back for good; '' otherwise."""
+
     at: datetime
 
 

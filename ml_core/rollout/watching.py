@@ -56,9 +56,10 @@ def _ask_again(situation: Situation) -> Action:
     """The update was lost or failed, and it is still the intended one."""
     rollout, candidate = situation.rollout, situation.rollout.candidate
     asked: Since = ("provisioning", rollout.since)
-    if rollout.intended.weights.get(candidate, 0) > situation.seen.weights.get(candidate, 0):
-        if rollout.pause is not None:
-            return situation.hold(rollout.pause.reason, ("paused", rollout.pause.at))
+    more = rollout.intended.weights.get(candidate, 0) > situation.seen.weights.get(candidate, 0)
+    if rollout.pause is not None and (more or situation.is_shut):
+        return situation.hold(rollout.pause.reason, ("paused", rollout.pause.at))
+    if more:
         return situation.again(situation.give(rollout.intended, rollout.phase, rollout.reason), asked)
     return situation.again(situation.shift(rollout.intended, rollout.phase, rollout.reason, rollout.ends_as), asked)
 

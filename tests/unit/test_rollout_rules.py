@@ -620,6 +620,21 @@ def test_without_a_way_back_people_are_told_and_it_is_taken_as_soon_as_it_opens(
     assert (world.traffic, world.state.outcome) == ({"blue": 100}, "rolled back")
 
 
+def test_a_way_back_that_azure_refuses_is_tried_again_after_a_while_and_at_once_when_a_person_says_so() -> None:
+    world = at(25)
+    world.says("abort")
+    shift = world.tick(lost=True)
+    world.state = refuse(world.state, shift, "the subscription is disabled (status 400)", world.now)
+    refused_at = world.now
+    again = world.until(lambda action: isinstance(action, ShiftTraffic), lost=True)
+    assert world.now - refused_at >= RULES_OF_TODAY.deadlines.repeat
+    world.state = refuse(world.state, again, "the subscription is disabled (status 400)", world.now)
+    world.says("resume")
+    assert isinstance(world.tick(), ShiftTraffic)
+    world.rest()
+    assert (world.traffic, world.state.outcome) == ({"blue": 100}, "rolled back")
+
+
 def test_going_back_to_what_served_waits_for_no_calendar_and_no_metrics() -> None:
     world = serving()
     world.rest()
