@@ -110,7 +110,7 @@ def i6_a_change_of_somebody_elses_is_never_overwritten_unless_a_person_says_so(
             of, allowed = rollout.id, []
             assert not found.mirror, one
             assert list(found.weights.values()) in ([], [100]), one
-        elif found not in allowed:
+        elif found not in (*allowed, split(one.weights, one.mirror)):
             approved = [
                 split(obeyed.action.seen.weights, obeyed.action.seen.mirror)
                 for obeyed in decided
