@@ -193,7 +193,12 @@ def test_in_a_freeze_no_candidate_gets_more_traffic_not_even_by_a_person(weekend
     assert (weekend.state().outcome, serving(weekend)) == ("succeeded", {"2": 100})
 
 
-def test_in_a_freeze_a_bad_candidate_is_rolled_back_all_the_same(weekend: RolloutWorld) -> None:
+def test_in_a_freeze_a_bad_candidate_is_rolled_back_all_the_same() -> None:
+    weekend = RolloutWorld(more=WEEKEND)
+    weekend.clock.moment = FREEZE[1]
+    weekend.a_model_comes("good")
+    # Early enough for the first canary step, too late for the second.
+    weekend.pass_time(timedelta(minutes=104))
     weekend.a_model_comes("good")
     wait_until(weekend, lambda: serving(weekend).get("2") == 20)
     wait_until(weekend, lambda: f"{weekend.clock():%H:%M}" == "17:05")
