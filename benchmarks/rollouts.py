@@ -20,7 +20,7 @@ from benchmarks.binomial import interval
 from benchmarks.measure import Comparison
 from benchmarks.rivals import Verdicts
 from benchmarks.traffic import SCENARIOS, Scenario
-from ml_core import config
+from ml_core import config_rollout
 
 SEED = 20260101
 STORIES = 2000
@@ -126,7 +126,7 @@ def _outcomes(scenario: Scenario, parts: list[Played]) -> dict[str, Outcome]:
 
 # ---- goals ------------------------------------------------------------------------------------------------------------
 
-ALPHA, BETA = (100 * getattr(config.Judge(), name) for name in ("alpha", "beta"))
+ALPHA, BETA = (100 * getattr(config_rollout.Judge(), name) for name in ("alpha", "beta"))
 
 
 def goals(report: Report) -> list[Comparison]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from local.azureml import coverage
-from ml_core import config
+from ml_core import config, config_rollout
 
 REFERENCE = Path(__file__).parent / "reference"
 ROOT = Path(__file__).parent.parent
@@ -24,7 +25,7 @@ def configuration() -> str:
     lines = [
         "# tidegate.yaml",
         "",
-        "Generated from `ml_core/config.py` by `make docs`. What to watch and how.",
+        "Generated from `ml_core/config.py` and `config_rollout.py` by `make docs`. What to watch and how.",
         "A mistake is refused with file, line, what was found and what was expected.",
         "The file is named by the setting `TIDEGATE_CONFIG`. Durations are written `30s`, `5m`, `2h`, `1d` or `PT1M` (ISO 8601).",
     ]
@@ -36,20 +37,20 @@ def configuration() -> str:
 
 _SECTIONS: dict[type[BaseModel], str] = {
     config.Config: "The file",
-    config.Freeze: "`freeze`",
-    config.WeeklyFreeze: "`freeze_weekly`",
+    config_rollout.Freeze: "`freeze`",
+    config_rollout.WeeklyFreeze: "`freeze_weekly`",
     config.DataAsset: "`data_assets.<name>`",
     config.Window: "`data_assets.<name>.window`",
     config.Model: "`models.<name>`",
     config.Target: "`models.<name>.target`",
     config.Gates: "`models.<name>.gates`",
     config.Endpoint: "`models.<name>.endpoint`",
-    config.Rollout: "`models.<name>.rollout`",
-    config.Smoke: "`models.<name>.rollout.smoke`",
-    config.Shadow: "`models.<name>.rollout.shadow`",
-    config.Judge: "`models.<name>.rollout.judge`",
-    config.Budget: "`models.<name>.rollout.judge.budget`",
-    config.RolloutDeadlines: "`models.<name>.rollout.deadlines`",
+    config_rollout.Rollout: "`models.<name>.rollout`",
+    config_rollout.Smoke: "`models.<name>.rollout.smoke`",
+    config_rollout.Shadow: "`models.<name>.rollout.shadow`",
+    config_rollout.Judge: "`models.<name>.rollout.judge`",
+    config_rollout.Budget: "`models.<name>.rollout.judge.budget`",
+    config_rollout.RolloutDeadlines: "`models.<name>.rollout.deadlines`",
     config.Schedules: "`models.<name>.schedules`",
 }
 
@@ -97,7 +98,7 @@ def _duration(value: timedelta) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    text = str(field.annotation).replace("ml_core.config.", "")
+    text = re.sub(r"ml_core\.config\w*\.", "", str(field.annotation))
     for kind, words in _KINDS.items():
         if kind in text:
             return words

@@ -1,4 +1,4 @@
-"""The values that tidegate.yaml may hold: what is accepted, in which form, and what is said when it is not."""
+"""A section of tidegate.yaml, and the values in it: what is accepted, in which form, and what is said when it is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 # The names that Azure accepts, checked here because Azure refuses them only after the data has been uploaded and trained on.
 # https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
@@ -25,6 +25,12 @@ _UNSAFE_IN_A_COMMAND = re.compile(r"['\"\\\x00-\x1f\x7f]|\$\{\{")
 _MANIFEST = re.compile(r"^(cumulative|window|latest [1-9][0-9]{0,6})\Z")
 _CRON_FIELD = re.compile(r"^[0-9A-Za-z*,/-]+$")
 _WEEKLY = re.compile(r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([0-9]{2}:[0-9]{2})\Z")
+
+
+class Section(BaseModel):
+    """A section of the file. A key that is not in the schema is a typo, never a comment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _duration(value: object) -> timedelta:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:  # pydantic is only needed where the file is read
-    from ml_core.config import Config, WeeklyFreeze
+    from ml_core.config import Config
+    from ml_core.config_rollout import WeeklyFreeze
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 

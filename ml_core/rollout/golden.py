@@ -20,7 +20,7 @@ from ml_core.rollout.state import Rollout
 from ml_core.services import Services
 
 if TYPE_CHECKING:
-    from ml_core.config import Shadow
+    from ml_core.config_rollout import Shadow
 
 GOLDEN, SHADOW = "golden_requests.json", "shadow_requests.json"
 # The pipeline writes five golden rows, and up to a thousand for the shadow. More than this is another file of that name.

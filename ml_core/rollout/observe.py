@@ -23,7 +23,8 @@ from ml_core.rollout.watching import JUDGED, newer_ends_it
 from ml_core.services import Services
 
 if TYPE_CHECKING:
-    from ml_core.config import Config, Judge, Shadow
+    from ml_core.config import Config
+    from ml_core.config_rollout import Judge, Shadow
 
 # The stable deployment's past that a plan is made from: a whole day, since nights are quiet.
 _PAST, _LEAST_PAST = timedelta(days=1), timedelta(minutes=1)

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from ml_core import config
+from ml_core import config, config_rollout
 from ml_core.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -210,7 +210,7 @@ def test_what_would_end_a_string_of_a_command_is_in_no_column_and_no_label(chara
 
 
 def test_the_old_deployment_stays_warm_for_as_long_as_a_step_unless_it_is_told_otherwise() -> None:
-    rollout = config.Rollout()
+    rollout = config_rollout.Rollout()
     assert rollout.bake == rollout.interval == timedelta(minutes=10)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ml_core.config import Rollout as RolloutConfig
+from ml_core.config_rollout import Rollout as RolloutConfig
 from ml_core.documents import from_document, to_document
 from ml_core.ports import (
     Counts,
