@@ -16,5 +16,5 @@ def ask(stack: Stack, *arguments: str) -> Any:
     command = [sys.executable, "-m", "ml_core.cli", *arguments, "--json"]
     environment = {**os.environ, **stack.environment.variables()}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr or done.stdout[-3000:]
     return json.loads(done.stdout)

@@ -32,6 +32,8 @@ NAME = "arrival-delay"
 RATE = 40.0
 """So many requests a second are sent, one after the other: a deployment with Azure's default settings takes two at a time, and
 one of them may be a question of the shadow's."""
+PAUSE = 0.2
+"""Seconds between two looks of a test: what it asks takes the processor from those whom it watches."""
 
 Read = Callable[[str], dict[str, Any]]
 
@@ -80,11 +82,12 @@ class Service:
             found = self.endpoint().deployments
             return next((one.name for one in found if one.model == f"{NAME}:{version}" and one.state == "Succeeded"), "")
 
-        return wait_until(slot, what=f"a deployment of version {version}")
+        return wait_until(slot, what=f"a deployment of version {version}", every=PAUSE)
 
     def settled(self, version: int) -> dict[str, Any]:
         """The state after the end of a version's rollout."""
-        return wait_until(lambda: self.over(version), within=240, what=f"the end of the rollout of version {version}")
+        what = f"the end of the rollout of version {version}"
+        return wait_until(lambda: self.over(version), within=240, what=what, every=PAUSE)
 
     def over(self, version: int) -> dict[str, Any]:
         """The same, or nothing while it is under way."""
@@ -182,7 +185,7 @@ def test_a_candidate_that_fails_from_a_quarter_of_the_traffic_on_is_rolled_back(
     serving, before = service.weights(), service.errors()
     service.register(3)
     slot = service.candidate(3)
-    wait_until(lambda: service.weights().get(slot, 0) >= 25, what="a quarter of the traffic")
+    wait_until(lambda: service.weights().get(slot, 0) >= 25, what="a quarter of the traffic", every=PAUSE)
     assert service.errors() == before
     service.strike(slot, scoring={"status": 500}, probability=0.05, seed=3)
     try:
@@ -197,14 +200,14 @@ def test_a_candidate_that_fails_from_a_quarter_of_the_traffic_on_is_rolled_back(
     told = f"{bad} bad answers reached the client; the judge was given {judged['errors']} errors in {judged['requests']} requests"
     print(told)  # noqa: T201 - shown by pytest -rP
     assert 0 < judged["errors"] <= bad <= 60, told
-    assert "error" in state["reason"] or "worse" in state["reason"], state["reason"]
+    assert "the candidate fails more often" in state["reason"], state["reason"]
 
 
 def test_a_slow_candidate_is_rolled_back_though_every_answer_is_right(service: Service) -> None:
     serving, before = service.weights(), service.errors()
     service.register(4)
     slot = service.candidate(4)
-    wait_until(lambda: service.weights().get(slot, 0) >= 10, what="the first live requests")
+    wait_until(lambda: service.weights().get(slot, 0) >= 10, what="the first live requests", every=PAUSE)
     service.strike(slot, scoring={"delay": 0.2})
     try:
         state = service.settled(4)
@@ -230,11 +233,12 @@ def test_a_rollout_ends_right_though_the_host_is_killed_at_random_in_the_middle(
         return bool(look()) or service.decided() >= until
 
     for _ in range(3):
-        wait_until(partial(went_on, service.decided() + draw.randint(2, 7)), what="the host's next decisions")
+        enough = service.decided() + draw.randint(2, 7)
+        wait_until(partial(went_on, enough), what="the host's next decisions", every=PAUSE)
         time.sleep(draw.uniform(0.0, 0.3))  # anywhere within a tick
         service.stack.kill("host")
         service.stack.restart("host")
-    state = wait_until(look, within=240, what="the end of the rollout of version 5")
+    state = wait_until(look, within=240, what="the end of the rollout of version 5", every=PAUSE)
     assert (state["outcome"], service.weights()) == ("succeeded", {slot: 100}), state["reason"]
     grown = [weights.get(slot, 0) for weights in seen]
     assert grown == sorted(grown), "the candidate's share never fell"
