@@ -5,7 +5,7 @@ from __future__ import annotations
 from ml_core.rollout.actions import Action, DeleteDeployment, Enter, Settle
 from ml_core.rollout.beginning import since_when
 from ml_core.rollout.situation import Situation, busy
-from ml_core.rollout.splits import controlled, live, same, weights
+from ml_core.rollout.splits import controlled, live, same, told, weights
 from ml_core.rollout.state import Phase
 from ml_core.rollout.watching import trouble
 
@@ -64,5 +64,8 @@ def rolling_back(situation: Situation) -> Action:
     """The candidate's traffic is taken away, and never given back; its deployment stays for people to look at."""
     rollout, ends_as = situation.rollout, situation.rollout.ends_as or "rolled back"
     if same(rollout.intended, live(rollout, 0)) and same(situation.seen, rollout.intended):
+        if rollout.unseen and situation.reads_may_lag:
+            # It looks as it did before anything was asked for, and so it proves nothing: an earlier step may be on its way.
+            return situation.hold(f"{rollout.reason}; {told(rollout.unseen[-1])} was asked for, and may still come")
         return Settle(rollout.version, ends_as, rollout.reason)
     return situation.take_back(rollout.reason, ends_as)

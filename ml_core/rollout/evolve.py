@@ -134,6 +134,7 @@ def _shifted(state: State, action: ShiftTraffic, now: datetime) -> State:
         return replace(state, active=replace(active, before=action.replaces, standing_since=None), steps=steps)
     shifted = replace(active, phase=action.phase, intended=action.split, before=action.replaces, since=now, reason=action.reason)
     shifted = replace(shifted, before_since=active.standing_since, standing_since=None, counted=0, promoted_by="")
+    shifted = replace(shifted, unseen=() if same(action.replaces, active.intended) else (*active.unseen, active.intended))
     if action.phase == Phase.ROLLING_BACK:
         shifted = replace(shifted, ends_as=action.ends_as or active.ends_as or "rolled back", pause=None)
     return replace(state, active=shifted, steps=steps, alerts=_without(state.alerts, "no traffic", "no verdict", "at zero"))

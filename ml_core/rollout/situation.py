@@ -14,6 +14,8 @@ from ml_core.rollout.splits import carried, live, meets, same
 from ml_core.rollout.state import AZURE, Observation, Outcome, Pause, Phase, Rollout, RolloutRules, Split, State
 
 Since = tuple[AlertKind, datetime]
+# Azure answers with what was, for a while: what is read may be older than the last change so many polls long.
+_READS_LAG_POLLS = 2
 A = TypeVar("A", bound=Action)
 
 
@@ -99,6 +101,11 @@ class Situation:
         if against := self._against_the_way_back():
             return self.stand_still("no way back", f"{reason}; but there is no way back: {against}")
         return self.shift(back, Phase.ROLLING_BACK, reason, ends_as)
+
+    @property
+    def reads_may_lag(self) -> bool:
+        """Whether what the endpoint says may still be from before the intended split was asked for."""
+        return self.now - self.rollout.since <= _READS_LAG_POLLS * self.rules.poll
 
     @property
     def is_shut(self) -> bool:

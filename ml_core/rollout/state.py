@@ -90,6 +90,9 @@ class Rollout:
     before: Split = Split()
     """What the endpoint carried when the intended split was asked for."""
 
+    unseen: tuple[Split, ...] = ()
+    """What was asked for earlier, and was not seen yet when something else was asked for: it may still come."""
+
     standing_since: datetime | None = None
     """When the endpoint was first seen with the intended split: evidence of this step counts from then."""
 

@@ -18,8 +18,6 @@ from ml_core.rollout.state import Phase, Split
 
 BEFORE_THE_TEST = (Phase.REQUESTED, Phase.GATED, Phase.PROVISIONING, Phase.SMOKE)
 JUDGED = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING, Phase.BAKING)
-# Azure answers with what was, for a while: a split that nobody knows may still be an earlier one of ours so many polls long.
-_READS_LAG_POLLS = 2
 
 
 def read_back(situation: Situation) -> Action | None:
@@ -43,9 +41,9 @@ def read_back(situation: Situation) -> Action | None:
     wanted_back = rollout.phase == Phase.ROLLING_BACK and meets(rollout.intended, rollout.candidate)
     if wanted_back and (same(seen, rollout.before) or same(seen, live(rollout, 0))):
         return None  # the way back was not asked for yet
-    if same(seen, rollout.before):
+    if any(same(seen, ours) for ours in (rollout.before, *rollout.unseen)):
         return _ask_again(situation)
-    if situation.now - rollout.since <= _READS_LAG_POLLS * situation.rules.poll and not same(rollout.intended, rollout.before):
+    if situation.reads_may_lag and not same(rollout.intended, rollout.before):
         return situation.hold(f"{told(rollout.intended)} was just asked for, and the endpoint still says {told(seen)}")
     wanted = told(rollout.intended)
     reason = f"somebody else set the traffic to {told(seen)}; set it back to {wanted}, or resume to have that done"
