@@ -9,9 +9,10 @@ from typing import Any
 
 from ml_core.documents import to_document
 from ml_core.ports import Counts
+from ml_core.rollout import splits
 from ml_core.rollout.actions import MakePlan, Obey, Weigh
 from ml_core.rollout.judge import Tally
-from ml_core.rollout.state import Rollout
+from ml_core.rollout.state import Rollout, Split
 from ml_core.rollout.story import Decided, Story
 
 # Holding and weighing are waiting; that a split stands is seen in the shares.
@@ -154,10 +155,8 @@ def _begun(action: Mapping[str, Any], reason: str) -> str:
 
 
 def _shifted(action: Mapping[str, Any], reason: str) -> str:
-    split = action.get("split") or {"weights": action.get("weights", {}), "mirror": {}}
-    parts = [f"{slot} {weight} %" for slot, weight in split["weights"].items()]
-    parts += [f"copies of {weight} % to {slot}" for slot, weight in split["mirror"].items() if weight]
-    return f"{action['phase']}: {', '.join(parts) or 'nothing'}, because {reason}"
+    split = Split(**action["split"]) if "split" in action else Split(action.get("weights", {}))
+    return f"{action['phase']}: {splits.told(split)}, because {reason}"
 
 
 def _obeyed(action: Mapping[str, Any], reason: str) -> str:
