@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,16 +31,24 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Written(Entry):
+    """An entry, and the text that a blob would hold."""
+
+    text: str
+
+
 class FakeLedger:
     """Documents with etags in a dict; every value passes through JSON, as it does on the way to a blob."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, Written] = {}
+        """To be looked at; changed by writes only."""
         self._writes = 0
 
     def get(self, key: str) -> Entry | None:
         entry = self.entries.get(key)
-        return replace(entry, value=json.loads(json.dumps(entry.value))) if entry else None
+        return Entry(key, json.loads(entry.text), entry.etag) if entry else None
 
     def put(self, key: str, value: Mapping[str, Any], *, etag: str | None) -> str:
         found = self.entries.get(key)
@@ -69,7 +77,8 @@ class FakeLedger:
 
     def _write(self, key: str, value: Mapping[str, Any]) -> str:
         self._writes += 1
-        self.entries[key] = Entry(key, json.loads(json.dumps(value)), f"0x{self._writes:X}")
+        text = json.dumps(value)
+        self.entries[key] = Written(key, json.loads(text), f"0x{self._writes:X}", text)
         return self.entries[key].etag
 
 

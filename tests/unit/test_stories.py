@@ -117,7 +117,7 @@ def test_a_candidate_without_requests_is_held_and_neither_promoted_nor_rolled_ba
     story.upload("incoming/february.csv")
     story.until(lambda: {"blue": 90, "green": 10} in story.workspace.traffic_history)
     held_since = story.clock()
-    story.until(lambda: story.clock() - held_since > timedelta(hours=6), limit=5000)
+    story.until(lambda: story.clock() - held_since > timedelta(hours=2))
     assert story.workspace.traffic_history[-1] == {"blue": 90, "green": 10}
     assert "no request was seen" in story.answer(ROLLOUTS, ENDPOINT)
 
