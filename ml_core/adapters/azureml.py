@@ -163,6 +163,7 @@ class AzureMLWorkspace:
                 at_most=at_most,
                 datastore=self._client.datastores.get,
                 credential=self._credential(),
+                own_account=self._settings.data_blob_url,
             )
 
     # ---- endpoints ----------------------------------------------------------------------------------------------------

@@ -15,17 +15,29 @@ if TYPE_CHECKING:
 
 # Short, and as Azure answers: azureml://subscriptions/…/resourcegroups/…/workspaces/…/datastores/….
 _DATASTORE_PATH = re.compile(r"azureml://(?:[^/]+/[^/]+/)*datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)", re.IGNORECASE)
+# An account's name, and the zone of its DNS where it has one.
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}(-secondary)?(\.z[0-9]{1,2})?")
+# Where Microsoft's clouds keep blobs. A token for storage opens every account that the app may read, so nobody else is shown one.
+_CLOUDS = ("core.windows.net", "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net")
 # As much of a blob is asked for at first, before its size is known.
 _FIRST_PIECE = 1_000_000
 
 
 def read_file(
-    model: str, uri: str, path: str, *, at_most: int, datastore: Callable[[str], Any], credential: TokenCredential
+    model: str,
+    uri: str,
+    path: str,
+    *,
+    at_most: int,
+    datastore: Callable[[str], Any],
+    credential: TokenCredential,
+    own_account: str,
 ) -> bytes | None:
     """The file `path` below the model's folder `uri`, read with the app's identity; None when there is none.
 
-    `datastore` gives azure-ai-ml's `Datastore` of a name. Raises Azure's errors, and PermanentError for a model whose files are
-    not in a datastore, or a file of over `at_most` bytes.
+    `datastore` gives azure-ai-ml's `Datastore` of a name; `own_account` is the address of a storage account of this cloud. Raises
+    Azure's errors, and PermanentError for a model whose files are not in a datastore, or leave it, or are in one at an address
+    that is none of the cloud's storage, or for a file of over `at_most` bytes.
     """
     from azure.core.exceptions import ResourceNotFoundError
     from azure.storage.blob import ContainerClient
@@ -40,7 +52,14 @@ def read_file(
         raise PermanentError(f"Could not read {path} of the model {model}: {kind}.")
     account = urlsplit(f"{place.protocol}://{place.account_name}.blob.{place.endpoint}")
     address = f"{account.scheme}://{account.netloc}{account.path}"
+    if not _is_storage(account.netloc, urlsplit(own_account).netloc):
+        # Whoever may make a datastore could otherwise have the app's token sent to a server of theirs.
+        stranger = f"the datastore {place.name} is at {account.netloc[:200]}, which is no storage account of this cloud"
+        raise PermanentError(f"Could not read {path} of the model {model}: {stranger}.")
     blob = f"{unquote(found['path']).strip('/')}/{path}".lstrip("/")
+    if ".." in blob.split("/"):
+        # On its way the address would be made shorter by that, and could end in another container.
+        raise PermanentError(f"Could not read {path} of the model {model}: its path {uri[:200]} leads out of its folder.")
     with ContainerClient(
         address, container, credential=credential, max_single_get_size=_FIRST_PIECE, **STORAGE_RETRIES
     ) as client:
@@ -51,3 +70,10 @@ def read_file(
         if download.size > at_most:
             raise PermanentError(f"{path} of the model {model} has {download.size} bytes, and {at_most} are allowed.")
         return download.readall()
+
+
+def _is_storage(host: str, own: str) -> bool:
+    """Whether a host is the deployment's own, or an account `<name>.blob.<cloud>` of Microsoft's or of the same cloud as that."""
+    account, _, cloud = host.lower().partition(".blob.")
+    its = own.lower().partition(".blob.")[2]
+    return host == own or (_ACCOUNT.fullmatch(account) is not None and cloud in (*_CLOUDS, *([its] if its else [])))
