@@ -19,28 +19,9 @@ from ml_core.rollout.judge import Promises
 from ml_core.rollout.judge.pairs import PairsPromises
 from ml_core.rollout.planner import plan, span, told
 from ml_core.rollout.state import RolloutRules
+from tests.rollout_by_hand import MINUTE, RULES_OF_TODAY
 
-MINUTE = timedelta(minutes=1)
-RULES = RolloutRules(
-    steps=(10, 25, 50, 100),
-    interval=10 * MINUTE,
-    min_requests=20,
-    bake=10 * MINUTE,
-    bake_mirror=10,
-    poll=timedelta(seconds=15),
-    evidence_delay=timedelta(0),
-    granularity=MINUTE,
-    promises=Promises(),
-    shadow=None,
-    shadow_mirror=0,
-    shadow_duration=timedelta(0),
-    shadow_requests=0,
-    smoke_required=True,
-    deadlines=Deadlines(),
-    supersede="never",
-    return_window=3,
-)
-SHADOWED = replace(RULES, shadow=PairsPromises(), shadow_mirror=20, shadow_duration=10 * MINUTE)
+SHADOWED = replace(RULES_OF_TODAY, shadow=PairsPromises(), shadow_mirror=20, shadow_duration=10 * MINUTE)
 # The product's own configuration, as the benchmark plays it: there no metric comes late, and each is known by itself.
 AT_WORK = replace(ramp.default_rules(), evidence_delay=timedelta(0))
 NO_SHADOW = replace(AT_WORK, shadow=None)
@@ -98,17 +79,17 @@ def test_a_plan_says_what_it_rests_on_and_what_it_expects() -> None:
     assert re.fullmatch(
         r"600 requests a minute, of which 0\.5 % fail: a candidate that is as good is promoted after about 30 min, "
         r"one that is 3 times worse is found after about \d+ min",
-        told(plan(history(10, 0.005), RULES), psi=3.0),
+        told(plan(history(10, 0.005), RULES_OF_TODAY), psi=3.0),
     )
 
 
 def test_a_candidate_that_fails_less_often_than_is_tolerated_is_told_to_be_promoted_however_it_compares() -> None:
-    made = plan(history(10, 0.0001), RULES)
+    made = plan(history(10, 0.0001), RULES_OF_TODAY)
     assert (made.caught_after, made.tolerated) == (None, True)
     assert "fails less often than is tolerated, and is promoted too" in told(made, psi=3.0)
 
 
-@pytest.mark.parametrize("rules", [RULES, SHADOWED], ids=["canary only", "with a shadow"])
+@pytest.mark.parametrize("rules", [RULES_OF_TODAY, SHADOWED], ids=["canary only", "with a shadow"])
 def test_what_is_advised_leads_to_a_verdict(rules: RolloutRules) -> None:
     quiet = history(0.4, 0.001)
     made = plan(quiet, rules)
@@ -136,7 +117,11 @@ def test_a_wider_step_and_a_longer_shadow_are_advised_where_they_are_enough() ->
 
 
 def test_where_nothing_is_known_nothing_is_promised() -> None:
-    silent, unasked, broken = plan(None, RULES), plan(History(0, 0, DAY), RULES), plan(SourceFailed("it answers 503"), RULES)
+    silent, unasked, broken = (
+        plan(None, RULES_OF_TODAY),
+        plan(History(0, 0, DAY), RULES_OF_TODAY),
+        plan(SourceFailed("it answers 503"), RULES_OF_TODAY),
+    )
     for made in (silent, unasked, broken):
         assert (made.promoted_after, made.caught_after, made.error_rate) == (None, None, None)
     assert "nobody has asked" in told(unasked, psi=3.0)
@@ -148,7 +133,7 @@ def test_planning_twice_is_planning_the_same() -> None:
 
 
 def test_a_road_without_steps_before_all_the_traffic_waits_for_no_verdict() -> None:
-    assert plan(history(10, 0.005), replace(RULES, steps=(100,))).promoted_after == timedelta(0)
+    assert plan(history(10, 0.005), replace(RULES_OF_TODAY, steps=(100,))).promoted_after == timedelta(0)
 
 
 @pytest.mark.parametrize(

@@ -38,38 +38,31 @@ from ml_core.rollout.actions import (
     ShiftTraffic,
 )
 from ml_core.rollout.commands import Command, What
-from ml_core.rollout.deadlines import Deadlines
 from ml_core.rollout.decide import RULES, decide
 from ml_core.rollout.evolve import evolve
 from ml_core.rollout.freeze import FreezeWindow
 from ml_core.rollout.judge.pairs import Pairs, PairsPromises
-from ml_core.rollout.judge.values import Promises
 from ml_core.rollout.provenance import Origin
 from ml_core.rollout.smoke import SmokeTest
-from ml_core.rollout.state import Observation, Phase, RolloutRules, Split, State
+from ml_core.rollout.state import Observation, Phase, Split, State
+from tests import rollout_by_hand
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FROZEN = FreezeWindow(NOON + timedelta(hours=2), NOON + timedelta(hours=3), "the quarter closes")
 LINE = "line"
 STORIES = os.environ.get("TIDEGATE_STORIES")
-RULES_OF_TODAY = RolloutRules(
+RULES_OF_TODAY = replace(
+    rollout_by_hand.RULES_OF_TODAY,
     steps=(20, 50, 100),
     interval=timedelta(minutes=4),
-    min_requests=20,
     bake=timedelta(minutes=6),
-    bake_mirror=10,
     poll=timedelta(minutes=2),
     evidence_delay=timedelta(minutes=2),
-    granularity=timedelta(minutes=1),
-    promises=Promises(),
     shadow=PairsPromises(),
     shadow_mirror=10,
     shadow_duration=timedelta(minutes=4),
     shadow_requests=60,
-    smoke_required=True,
-    deadlines=Deadlines(),
     supersede="always",
-    return_window=3,
     freeze=(FROZEN,),
 )
 World = Literal[

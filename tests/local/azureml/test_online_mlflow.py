@@ -221,7 +221,17 @@ def test_every_scored_request_has_a_line_in_the_deployments_log(scored: Scored) 
 
     wait_until(line)
     logged = line() or {}
-    assert set(logged) == {"time", "method", "path", "status", "model_status", "latency_ms", "request_id", "mirrored", "user_agent"}
+    assert set(logged) == {
+        "time",
+        "method",
+        "path",
+        "status",
+        "model_status",
+        "latency_ms",
+        "request_id",
+        "mirrored",
+        "user_agent",
+    }
     assert (logged["status"], logged["model_status"], logged["method"], logged["mirrored"]) == (424, 400, "POST", False)
 
 
