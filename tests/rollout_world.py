@@ -5,6 +5,7 @@ Faked: the ports and time. Real: the reconciler of rollouts, what people ask of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -49,6 +50,9 @@ freeze:
 """
 
 FREEZE = (datetime.fromisoformat("2026-03-01T14:00:00+00:00"), datetime.fromisoformat("2026-03-01T15:00:00+00:00"))
+
+
+_GLANCE = timedelta(seconds=15)
 
 
 class RolloutWorld(World):
@@ -147,6 +151,13 @@ class RolloutWorld(World):
             self.queue.enqueue(ROLLOUTS, f'{{"key": "{ENDPOINT}"}}')
         self.pass_time(timedelta(0))
 
+    def until(self, happened: Callable[[], bool], most: timedelta = timedelta(hours=9)) -> None:
+        """Let time pass until something has happened."""
+        end = self.clock() + most
+        while not happened():
+            assert self.clock() < end, f"it never happened: {self.answers()}"
+            self.pass_time(_GLANCE)
+
     # ---- what is known ----------------------------------------------------------------------------------------------------
 
     def state(self) -> State:
@@ -195,3 +206,13 @@ class RolloutWorld(World):
                 self.somebody_says("resume")
             if state.active is None:
                 self.somebody_meddles("sets everything back")
+
+
+def first_version_serves(more: str = "", lasts: timedelta = timedelta(minutes=30)) -> RolloutWorld:
+    """A world in which version 1 was rolled out, at a time (Sunday, from 15:00 UTC on) when the calendar holds nobody."""
+    world = RolloutWorld(more=more)
+    world.clock.moment = FREEZE[1]
+    world.a_model_comes("good")
+    world.pass_time(lasts)
+    assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "blue 100 %"}
+    return world

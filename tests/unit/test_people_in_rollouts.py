@@ -16,10 +16,9 @@ from ml_core.rollout import people
 from ml_core.rollout.actions import Hold, Obey, RaiseAlert
 from ml_core.rollout.state import Phase
 from ml_core.rollout.telling import told
-from tests.rollout_world import FREEZE, MODEL, RolloutWorld
+from tests.rollout_world import FREEZE, MODEL, RolloutWorld, first_version_serves
 from tests.story import ENDPOINT
 
-GLANCE = timedelta(seconds=30)
 WEEKEND = """
 freeze_weekly:
   - {starts: "Sun 18:00", ends: "Sun 21:00", time_zone: Europe/Berlin, reason: "nobody is there"}
@@ -29,12 +28,7 @@ freeze_weekly:
 @pytest.fixture
 def world() -> RolloutWorld:
     """The first version serves, and the calendar holds nobody: Sunday, 15:30 UTC."""
-    found = RolloutWorld()
-    found.clock.moment = FREEZE[1]
-    found.a_model_comes("good")
-    found.pass_time(timedelta(minutes=30))
-    assert serving(found) == {"1": 100}
-    return found
+    return first_version_serves()
 
 
 def serving(world: RolloutWorld) -> dict[str, int]:
@@ -42,13 +36,6 @@ def serving(world: RolloutWorld) -> dict[str, int]:
     endpoint = world.endpoint()
     assert endpoint is not None
     return {endpoint.deployments[slot].model.rpartition(":")[2]: share for slot, share in endpoint.traffic.items()}
-
-
-def wait_until(world: RolloutWorld, happened: Callable[[], bool], most: timedelta = timedelta(hours=9)) -> None:
-    until = world.clock() + most
-    while not happened():
-        assert world.clock() < until, f"it never happened: {world.answers()}"
-        world.pass_time(GLANCE)
 
 
 def is_in(world: RolloutWorld, phase: Phase) -> Callable[[], bool]:
@@ -62,8 +49,8 @@ def is_over(world: RolloutWorld) -> Callable[[], bool]:
 def comes_and_stays(world: RolloutWorld) -> None:
     """The next version takes over."""
     world.a_model_comes("good")
-    wait_until(world, lambda: world.state().active is not None)
-    wait_until(world, is_over(world))
+    world.until(lambda: world.state().active is not None)
+    world.until(is_over(world))
     assert world.state().outcome == "succeeded"
 
 
@@ -80,10 +67,10 @@ def phases(world: RolloutWorld, version: str) -> list[Phase]:
 def test_a_person_promotes_what_the_judge_cannot_decide(world: RolloutWorld) -> None:
     world.evidence.per_minute = 12  # some, but far too few for a verdict
     world.a_model_comes("good")
-    wait_until(world, lambda: serving(world).get("2") == 50)
+    world.until(lambda: serving(world).get("2") == 50)
     assert world.somebody_says("promote")
-    wait_until(world, lambda: serving(world) == {"2": 100}, timedelta(minutes=10))
-    wait_until(world, is_over(world))
+    world.until(lambda: serving(world) == {"2": 100}, timedelta(minutes=10))
+    world.until(is_over(world))
     assert world.state().outcome == "succeeded"
     (note,) = audit.entries(world.ledger)
     assert (note.value["by"], note.value["what"], note.value["reason"]) == ("ada", "promote rollout", "she has her reasons")
@@ -92,7 +79,7 @@ def test_a_person_promotes_what_the_judge_cannot_decide(world: RolloutWorld) -> 
 def test_without_a_verdict_the_rollout_asks_a_person_and_waits_again_when_that_is_the_answer(world: RolloutWorld) -> None:
     world.evidence.per_minute = 12
     world.a_model_comes("good")
-    wait_until(world, lambda: (active := world.state().active) is not None and active.pause is not None)
+    world.until(lambda: (active := world.state().active) is not None and active.pause is not None)
     paused = world.state().active
     assert paused is not None
     assert paused.pause is not None
@@ -100,65 +87,65 @@ def test_without_a_verdict_the_rollout_asks_a_person_and_waits_again_when_that_i
     assert serving(world) == {"1": 50, "2": 50}
     asked_at = world.clock()
     assert world.somebody_says("resume")
-    wait_until(world, lambda: (active := world.state().active) is not None and active.pause is None)
-    wait_until(world, lambda: (active := world.state().active) is not None and active.pause is not None)
+    world.until(lambda: (active := world.state().active) is not None and active.pause is None)
+    world.until(lambda: (active := world.state().active) is not None and active.pause is not None)
     assert world.clock() - asked_at >= timedelta(hours=2)
 
 
 def test_a_paused_rollout_keeps_its_traffic_and_goes_on_where_it_stood(world: RolloutWorld) -> None:
     world.a_model_comes("good")
-    wait_until(world, lambda: serving(world).get("2") == 20)
+    world.until(lambda: serving(world).get("2") == 20)
     assert world.somebody_says("pause")
     world.pass_time(timedelta(hours=3))
     assert serving(world) == {"1": 80, "2": 20}
     assert world.somebody_says("resume")
-    wait_until(world, is_over(world))
+    world.until(is_over(world))
     assert serving(world) == {"2": 100}
 
 
 def test_a_candidate_that_proves_worse_is_rolled_back_although_a_person_has_paused_it(world: RolloutWorld) -> None:
     world.a_model_comes("good")
-    wait_until(world, lambda: serving(world).get("2") == 20)
+    world.until(lambda: serving(world).get("2") == 20)
     assert world.somebody_says("pause")
     world.pass_time(timedelta(minutes=30))
     world.evidence.behaves(f"{MODEL}:2", errors=0.2)
-    wait_until(world, is_over(world), timedelta(minutes=30))
+    world.until(is_over(world), timedelta(minutes=30))
     assert (world.state().outcome, serving(world)) == ("rolled back", {"1": 100})
 
 
 def test_a_version_that_served_not_long_ago_comes_back_without_shadow_and_canary(world: RolloutWorld) -> None:
     comes_and_stays(world)
     assert world.somebody_says("roll back", "1")
-    wait_until(world, lambda: world.state().active is not None)
-    wait_until(world, lambda: serving(world) == {"1": 100}, timedelta(minutes=30))
-    wait_until(world, is_over(world))
+    world.until(lambda: world.state().active is not None)
+    world.until(lambda: serving(world) == {"1": 100}, timedelta(minutes=30))
+    world.until(is_over(world))
     assert not {Phase.SHADOW, Phase.CANARY} & set(phases(world, "1"))
     assert Phase.SMOKE in phases(world, "1")
 
 
 def test_while_the_old_deployment_is_warm_going_back_takes_the_traffic_only(world: RolloutWorld) -> None:
     world.a_model_comes("good")
-    wait_until(world, is_in(world, Phase.BAKING))
+    world.until(is_in(world, Phase.BAKING))
     made = dict(world.workspace.specs)
     assert world.somebody_says("roll back", "1")
-    wait_until(world, lambda: serving(world) == {"1": 100}, timedelta(minutes=10))
-    wait_until(world, is_over(world))
+    world.until(lambda: serving(world) == {"1": 100}, timedelta(minutes=10))
+    world.until(is_over(world))
     assert world.workspace.specs == made
 
 
 def test_a_command_that_comes_too_late_does_not_strike_the_next_rollout(world: RolloutWorld) -> None:
     world.a_model_comes("good")
-    wait_until(world, is_in(world, Phase.BAKING))
+    world.until(is_in(world, Phase.BAKING))
     rollout = world.state().active
     assert rollout is not None
     # It is taken down, and nobody looks before the rollout is over: as if the app had been away.
     late = people.ask(world.services, ENDPOINT, "abort", "ada", "odd scores")
     world.ledger.delete(f"rollout-commands/{ENDPOINT}/{late.number:06d}.json")
-    wait_until(world, is_over(world))
+    world.until(is_over(world))
     world.a_model_comes("good")
-    wait_until(world, is_in(world, Phase.CANARY))
+    world.until(is_in(world, Phase.CANARY))
     world.ledger.claim(f"rollout-commands/{ENDPOINT}/{late.number:06d}.json", {**vars(late), "at": late.at.isoformat()})
-    wait_until(world, is_over(world))
+    world.until(is_over(world))
     (obeyed,) = [one.action for one in world.decided() if isinstance(one.action, Obey)]
     assert not obeyed.obeyed
     assert f"it was said about {rollout.id}" in obeyed.reason
@@ -172,12 +159,7 @@ def test_a_command_that_comes_too_late_does_not_strike_the_next_rollout(world: R
 @pytest.fixture
 def weekend() -> RolloutWorld:
     """Sunday, 16:50 UTC: in ten minutes nothing is promoted any more until 20:00 UTC."""
-    found = RolloutWorld(more=WEEKEND)
-    found.clock.moment = FREEZE[1]
-    found.a_model_comes("good")
-    found.pass_time(timedelta(minutes=110))
-    assert serving(found) == {"1": 100}
-    return found
+    return first_version_serves(WEEKEND, lasts=timedelta(minutes=110))
 
 
 def test_in_a_freeze_no_candidate_gets_more_traffic_not_even_by_a_person(weekend: RolloutWorld) -> None:
@@ -200,10 +182,10 @@ def test_in_a_freeze_a_bad_candidate_is_rolled_back_all_the_same() -> None:
     # Early enough for the first canary step, too late for the second.
     weekend.pass_time(timedelta(minutes=104))
     weekend.a_model_comes("good")
-    wait_until(weekend, lambda: serving(weekend).get("2") == 20)
-    wait_until(weekend, lambda: f"{weekend.clock():%H:%M}" == "17:05")
+    weekend.until(lambda: serving(weekend).get("2") == 20)
+    weekend.until(lambda: f"{weekend.clock():%H:%M}" == "17:05")
     weekend.evidence.behaves(f"{MODEL}:2", errors=0.2)
-    wait_until(weekend, is_over(weekend), timedelta(hours=1))
+    weekend.until(is_over(weekend), timedelta(hours=1))
     assert (weekend.state().outcome, serving(weekend)) == ("rolled back", {"1": 100})
 
 
@@ -211,7 +193,7 @@ def test_in_a_freeze_a_person_may_abort(weekend: RolloutWorld) -> None:
     weekend.a_model_comes("good")
     weekend.pass_time(timedelta(minutes=40))
     assert weekend.somebody_says("abort")
-    wait_until(weekend, is_over(weekend), timedelta(minutes=30))
+    weekend.until(is_over(weekend), timedelta(minutes=30))
     assert (weekend.state().outcome, serving(weekend)) == ("rolled back", {"1": 100})
 
 
@@ -221,9 +203,9 @@ def test_in_a_freeze_a_version_that_has_served_comes_back() -> None:
     weekend.a_model_comes("good")
     weekend.pass_time(timedelta(minutes=30))
     comes_and_stays(weekend)
-    wait_until(weekend, lambda: f"{weekend.clock():%H:%M}" == "17:05")
+    weekend.until(lambda: f"{weekend.clock():%H:%M}" == "17:05")
     assert weekend.somebody_says("roll back", "1")
-    wait_until(weekend, lambda: serving(weekend) == {"1": 100}, timedelta(minutes=30))
+    weekend.until(lambda: serving(weekend) == {"1": 100}, timedelta(minutes=30))
 
 
 # ---- telling ----------------------------------------------------------------------------------------------------------
@@ -237,8 +219,8 @@ def test_people_are_told_of_a_rollout_from_its_beginning_to_its_end(world: Rollo
     before = len(world.notifier.notices)
     comes_and_stays(world)
     world.a_model_comes("erring")
-    wait_until(world, lambda: world.state().active is not None)
-    wait_until(world, is_over(world))
+    world.until(lambda: world.state().active is not None)
+    world.until(is_over(world))
     world.pass_time(timedelta(minutes=5))
     notices = world.notifier.notices[before:]
     assert titles(notices)[:4] == [
@@ -255,7 +237,7 @@ def test_people_are_told_of_a_rollout_from_its_beginning_to_its_end(world: Rollo
 def test_a_version_that_waits_for_somebody_elses_split_is_told_of_at_once_and_again(world: RolloutWorld) -> None:
     comes_and_stays(world)
     world.a_model_comes("erring")
-    wait_until(world, is_over(world))  # its deployment stays for people to look at
+    world.until(is_over(world))  # its deployment stays for people to look at
     stable, other = ("green", "blue") if "green" in world.workspace.endpoints[ENDPOINT].traffic else ("blue", "green")
     world.workspace.somebody_sets_traffic(ENDPOINT, {stable: 65, other: 35})
     world.pass_time(world.workspace.reads_lag + timedelta(minutes=2))
@@ -268,7 +250,7 @@ def test_a_version_that_waits_for_somebody_elses_split_is_told_of_at_once_and_ag
     raised = [one.at - began_at for one in world.decided() if isinstance(one.action, RaiseAlert) and one.at >= began_at]
     assert [round(after / timedelta(minutes=10)) for after in raised] == [0, 6, 18]
     world.workspace.somebody_sets_traffic(ENDPOINT, {stable: 100, other: 0})
-    wait_until(world, lambda: serving(world) == {"4": 100})
+    world.until(lambda: serving(world) == {"4": 100})
 
 
 def test_a_broken_channel_holds_no_rollout_and_hears_everything_once_it_is_back(world: RolloutWorld) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from ml_core.rollout.state import Phase, Rollout
-from tests.rollout_world import FREEZE, MODEL, RolloutWorld
+from tests.rollout_world import MODEL, first_version_serves
 from tests.story import ENDPOINT
 
 
@@ -29,10 +29,7 @@ def all_is_asked_for(rollout: Rollout) -> bool:
 def test_a_step_that_lands_after_the_abort_is_taken_back_all_the_same(
     step: Callable[[Rollout], bool], seconds_later: int
 ) -> None:
-    world = RolloutWorld()
-    world.clock.moment = FREEZE[1]
-    world.a_model_comes("good")
-    world.pass_time(timedelta(minutes=30))
+    world = first_version_serves()
     world.workspace.reads_lag = timedelta(seconds=100)
     world.a_model_comes("good")
     while not ((rollout := world.state().active) and step(rollout)):

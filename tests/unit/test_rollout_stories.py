@@ -14,28 +14,14 @@ import pytest
 from ml_core.rollout.actions import Obey, RaiseAlert, StandStill
 from ml_core.rollout.state import Phase
 from tests.faults import Fault
-from tests.rollout_world import FREEZE, MODEL, Kind, RolloutWorld
+from tests.rollout_world import MODEL, Kind, RolloutWorld, first_version_serves
 from tests.story import ENDPOINT
-
-GLANCE = timedelta(seconds=15)
 
 
 @pytest.fixture
 def world() -> RolloutWorld:
     """The first version serves, and the calendar holds nobody."""
-    found = RolloutWorld()
-    found.clock.moment = FREEZE[1]
-    found.a_model_comes("good")
-    found.pass_time(timedelta(minutes=30))
-    assert found.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "blue 100 %"}
-    return found
-
-
-def wait_until(world: RolloutWorld, happened: Callable[[], bool], most: timedelta = timedelta(hours=4)) -> None:
-    until = world.clock() + most
-    while not happened():
-        assert world.clock() < until, f"it never happened: {world.answers()}"
-        world.pass_time(GLANCE)
+    return first_version_serves()
 
 
 def is_in(world: RolloutWorld, phase: Phase) -> bool:
@@ -45,7 +31,7 @@ def is_in(world: RolloutWorld, phase: Phase) -> bool:
 
 def a_second_model_reaches(world: RolloutWorld, phase: Phase) -> None:
     world.a_model_comes("good")
-    wait_until(world, lambda: is_in(world, phase))
+    world.until(lambda: is_in(world, phase))
 
 
 def alerts(world: RolloutWorld, kind: str) -> list[RaiseAlert]:
@@ -61,9 +47,9 @@ def test_an_abort_takes_the_traffic_back_from_every_phase_paused_or_not(world: R
     a_second_model_reaches(world, phase)
     if paused:
         world.somebody_says("pause")
-        wait_until(world, lambda: bool((active := world.state().active) and active.pause))
+        world.until(lambda: bool((active := world.state().active) and active.pause))
     assert world.somebody_says("abort")
-    wait_until(world, lambda: world.state().active is None)
+    world.until(lambda: world.state().active is None)
     assert world.state().outcome == "rolled back"
     assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "blue 100 %"}
     endpoint = world.endpoint()
@@ -74,7 +60,7 @@ def test_an_abort_takes_the_traffic_back_from_every_phase_paused_or_not(world: R
 def test_an_abort_is_noted_while_azure_is_at_work_and_carried_out_as_soon_as_it_can_be(world: RolloutWorld) -> None:
     a_second_model_reaches(world, Phase.CANARY)
     world.workspace.hangs = True
-    wait_until(world, lambda: world.workspace.busy(ENDPOINT))
+    world.until(lambda: world.workspace.busy(ENDPOINT))
     assert world.somebody_says("abort")
     world.pass_time(timedelta(minutes=5))
     assert [one.action.obeyed for one in world.decided() if isinstance(one.action, Obey)] == [True]
@@ -82,20 +68,20 @@ def test_an_abort_is_noted_while_azure_is_at_work_and_carried_out_as_soon_as_it_
     world.workspace.hangs = False
     world.workspace.let_go()
     let_go_at = world.clock()
-    wait_until(world, lambda: world.state().active is None)
+    world.until(lambda: world.state().active is None)
     assert world.clock() - let_go_at < timedelta(minutes=15)
     assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "blue 100 %"}
 
 
 def test_a_change_that_stood_still_for_minutes_undoes_nothing_that_was_asked_since(world: RolloutWorld) -> None:
     a_second_model_reaches(world, Phase.SHADOW)
-    wait_until(world, lambda: not world.workspace.busy(ENDPOINT))
+    world.until(lambda: not world.workspace.busy(ENDPOINT))
     world.faults.arm(Fault.STALLED, "workspace", 0)
-    wait_until(world, lambda: bool(world.faults.struck))
+    world.until(lambda: bool(world.faults.struck))
     assert world.faults.struck[0].startswith("workspace.set_traffic")
     steps = [one.step or 0 for one in world.asked() if not one.refused]
     assert steps == sorted(steps)
-    wait_until(world, lambda: world.state().active is None)
+    world.until(lambda: world.state().active is None)
     assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:2": "green 100 %"}
 
 
@@ -103,32 +89,32 @@ def test_a_change_that_stood_still_for_minutes_undoes_nothing_that_was_asked_sin
 
 
 def hanging(world: RolloutWorld) -> None:
-    wait_until(world, lambda: is_in(world, Phase.GATED) or is_in(world, Phase.PROVISIONING))
+    world.until(lambda: is_in(world, Phase.GATED) or is_in(world, Phase.PROVISIONING))
     world.workspace.hangs = True
 
 
 def unheard(world: RolloutWorld) -> None:
-    wait_until(world, lambda: is_in(world, Phase.CANARY))
+    world.until(lambda: is_in(world, Phase.CANARY))
     world.evidence.per_minute = 0
 
 
 def unmeasured(world: RolloutWorld) -> None:
-    wait_until(world, lambda: is_in(world, Phase.CANARY))
+    world.until(lambda: is_in(world, Phase.CANARY))
     world.evidence.broken = True
 
 
 def paused(world: RolloutWorld) -> None:
-    wait_until(world, lambda: is_in(world, Phase.CANARY))
+    world.until(lambda: is_in(world, Phase.CANARY))
     world.somebody_says("pause")
 
 
 def paused_at_zero(world: RolloutWorld) -> None:
-    wait_until(world, lambda: is_in(world, Phase.SHADOW))
+    world.until(lambda: is_in(world, Phase.SHADOW))
     world.somebody_says("pause")
 
 
 def meddled_with(world: RolloutWorld) -> None:
-    wait_until(world, lambda: is_in(world, Phase.CANARY) and not world.workspace.busy(ENDPOINT))
+    world.until(lambda: is_in(world, Phase.CANARY) and not world.workspace.busy(ENDPOINT))
     world.somebody_meddles("sets a split of their own")
 
 
@@ -164,7 +150,7 @@ def test_what_takes_too_long_is_told_and_told_again_ever_more_rarely(
 
 def test_a_mirror_that_an_old_client_has_removed_is_seen(world: RolloutWorld) -> None:
     a_second_model_reaches(world, Phase.BAKING)
-    wait_until(world, lambda: bool((endpoint := world.endpoint()) and endpoint.mirror))
+    world.until(lambda: bool((endpoint := world.endpoint()) and endpoint.mirror))
     world.pass_time(timedelta(minutes=3))
     asked = len(world.asked())
     world.somebody_meddles("removes the mirror")
@@ -175,19 +161,19 @@ def test_a_mirror_that_an_old_client_has_removed_is_seen(world: RolloutWorld) ->
 
 def test_a_split_of_somebody_elses_stands_until_a_person_lets_it_go_on(world: RolloutWorld) -> None:
     a_second_model_reaches(world, Phase.CANARY)
-    wait_until(world, lambda: world.workspace.serving(ENDPOINT).get(f"{MODEL}:2") == "green 20 %")
+    world.until(lambda: world.workspace.serving(ENDPOINT).get(f"{MODEL}:2") == "green 20 %")
     world.somebody_meddles("sets a split of their own")
     world.pass_time(timedelta(hours=3))
     assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "blue 65 %", f"{MODEL}:2": "green 35 %"}
     assert world.somebody_says("resume")
-    wait_until(world, lambda: world.state().active is None)
+    world.until(lambda: world.state().active is None)
     assert world.workspace.serving(ENDPOINT) == {f"{MODEL}:2": "green 100 %"}
 
 
 @pytest.mark.parametrize("kind", ["erring", "slow"])
 def test_what_the_copies_have_shown_no_client_meets_though_it_is_told_late(world: RolloutWorld, kind: Kind) -> None:
     world.a_model_comes(kind)
-    wait_until(world, lambda: is_in(world, Phase.SHADOW))
-    wait_until(world, lambda: world.state().active is None)
+    world.until(lambda: is_in(world, Phase.SHADOW))
+    world.until(lambda: world.state().active is None)
     assert world.state().outcome == "rolled back"
     assert [one for one in world.workspace.traffic_history if one.get("green")] == []

@@ -23,7 +23,7 @@ from ml_core.reconciling import ROLLOUTS
 from ml_core.rollout import people
 from ml_core.rollout import story as stories
 from ml_core.rollout.chapters import Share
-from tests.rollout_world import FREEZE, MODEL, Kind, RolloutWorld
+from tests.rollout_world import FREEZE, MODEL, Kind, RolloutWorld, first_version_serves
 from tests.story import ENDPOINT
 
 MINUTE = timedelta(minutes=1)
@@ -32,10 +32,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture
 def world() -> Iterator[RolloutWorld]:
     """The first version serves, and the calendar holds nobody."""
-    found = RolloutWorld()
-    found.clock.moment = FREEZE[1]
-    found.a_model_comes("good")
-    found.pass_time(timedelta(hours=1))
+    found = first_version_serves(lasts=timedelta(hours=1))
     bootstrap.use(found.services)
     yield found
     bootstrap.use(None)

@@ -6,16 +6,13 @@ Faked: the ports and time. Real: the reconciler, the smoke test, the pairs and t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
 from ml_core.rollout.actions import Settle, ShiftTraffic, Weigh
 from ml_core.rollout.state import Rollout
 from tests.fake_workspace import Scoring, offline_scores
-from tests.rollout_world import FREEZE, MODEL, RolloutWorld
-from tests.story import ENDPOINT
+from tests.rollout_world import MODEL, RolloutWorld, first_version_serves
 
 GOLDEN, SHADOW = "golden_requests.json", "shadow_requests.json"
 PERSON = "Mrs Miller"
@@ -24,19 +21,7 @@ PERSON = "Mrs Miller"
 @pytest.fixture
 def world() -> RolloutWorld:
     """The first version serves, and the calendar holds nobody."""
-    found = RolloutWorld()
-    found.clock.moment = FREEZE[1]
-    found.a_model_comes("good")
-    found.pass_time(timedelta(minutes=30))
-    assert found.workspace.serving(ENDPOINT) == {f"{MODEL}:1": "blue 100 %"}
-    return found
-
-
-def wait_until(world: RolloutWorld, happened: Callable[[], bool]) -> None:
-    until = world.clock() + timedelta(hours=4)
-    while not happened():
-        assert world.clock() < until, f"it never happened: {world.answers()}"
-        world.pass_time(timedelta(minutes=1))
+    return first_version_serves()
 
 
 def is_over(world: RolloutWorld) -> bool:
@@ -66,7 +51,7 @@ def test_a_candidate_that_scores_otherwise_than_offline_meets_nobody_and_every_w
     world.workspace.files[MODEL, "2", GOLDEN] = world.workspace.model_file(MODEL, "1", GOLDEN, at_most=10_000)
     world.workspace.scoring[f"{MODEL}:2"] = Scoring(shift=0.001)
     world.a_model_comes("good")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert (world.state().outcome, met(world)) == ("failed", set())
     assert "golden requests failed: row " in world.state().reason
     (ended,) = [one for one in world.decided() if isinstance(one.action, Settle) and one.action.outcome == "failed"]
@@ -77,7 +62,7 @@ def test_a_candidate_that_scores_otherwise_than_offline_meets_nobody_and_every_w
 def test_a_model_without_golden_requests_is_refused_by_default(world: RolloutWorld) -> None:
     world.workspace.files[MODEL, "2", GOLDEN] = None
     world.a_model_comes("good")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert (world.state().outcome, met(world)) == ("failed", set())
     assert f"the model {MODEL}:2 brings no {GOLDEN}" in world.state().reason
 
@@ -85,7 +70,7 @@ def test_a_model_without_golden_requests_is_refused_by_default(world: RolloutWor
 def test_a_candidate_that_decides_otherwise_too_often_meets_nobody(world: RolloutWorld) -> None:
     world.workspace.scoring[f"{MODEL}:2"] = Scoring(shift=0.6, shifts_all=True)
     world.a_model_comes("good")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert (world.state().outcome, met(world)) == ("rolled back", set())
     assert "more decisions flip than are allowed: of 50 held-out rows" in world.state().reason
 
@@ -93,19 +78,19 @@ def test_a_candidate_that_decides_otherwise_too_often_meets_nobody(world: Rollou
 def test_more_flips_than_allowed_by_too_few_rows_to_be_sure_are_a_persons_to_judge(world: RolloutWorld) -> None:
     world.workspace.scoring[f"{MODEL}:2"] = Scoring(shift=0.6)
     world.a_model_comes("good")
-    wait_until(world, lambda: paused(world))
+    world.until(lambda: paused(world))
     pause = under_way(world).pause
     assert pause is not None
     assert (pause.cause, met(world)) == ("inconclusive", set())
     assert "14 of 60 decisions flipped (allowed 10.00%)" in pause.reason
     assert world.somebody_says("resume")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert (world.state().outcome, met(world)) == ("succeeded", {"copied", "live"})
 
 
 def test_every_held_out_row_is_weighed_once_and_before_any_copy_of_a_request(world: RolloutWorld) -> None:
     world.a_model_comes("good")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert world.state().outcome == "succeeded"
     second = [one for one in world.decided() if one.state.active and one.state.active.version == "2"]
     pairs = [one.action.pairs.asked for one in second if isinstance(one.action, Weigh) and one.observation.pairs]
@@ -120,7 +105,7 @@ def test_every_held_out_row_is_weighed_once_and_before_any_copy_of_a_request(wor
 def test_a_model_without_held_out_rows_goes_on_and_the_record_says_that_nothing_was_compared(world: RolloutWorld) -> None:
     world.workspace.files[MODEL, "2", SHADOW] = None
     world.a_model_comes("good")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert world.state().outcome == "succeeded"
     reasons = [one.action.reason for one in world.decided()]
     assert any(f"no held-out rows were compared: the model {MODEL}:2 brings no {SHADOW}" in reason for reason in reasons)
@@ -138,7 +123,7 @@ def test_nobody_of_the_rows_is_named_in_the_ledger_the_log_or_a_notice(
         world.workspace.files[MODEL, "2", name] = json.dumps(document).encode()
     world.workspace.scoring_error = error
     world.a_model_comes("good")
-    wait_until(world, lambda: is_over(world))
+    world.until(lambda: is_over(world))
     assert world.state().outcome == ("failed" if error else "succeeded")
     kept = [json.dumps(entry.value) for entry in world.ledger.entries.values()]
     told = [str(notice) for notice in world.notifier.notices]
