@@ -51,7 +51,9 @@ def read_back(situation: Situation) -> Action | None:
 
 
 def _ask_again(situation: Situation) -> Action:
-    """The update was lost or failed, and it is still the intended one."""
+    """The update was lost or failed, and it is still the intended one, unless the candidate is another one meanwhile."""
+    if (action := same_candidate(situation)) is not None:
+        return action
     rollout, candidate = situation.rollout, situation.rollout.candidate
     asked: Since = ("provisioning", rollout.since)
     more = rollout.intended.weights.get(candidate, 0) > situation.seen.weights.get(candidate, 0)

@@ -75,6 +75,16 @@ def test_a_deployment_that_was_made_anew_after_the_smoke_test_gets_no_more_reque
     assert "the one that passed the smoke test" in world.state.reason
 
 
+def test_a_lost_shift_is_not_asked_for_again_when_the_candidate_was_made_anew_meanwhile() -> None:
+    world = at(10)
+    world.until(lambda action: isinstance(action, ShiftTraffic), lost=True)
+    world.put("green", "m:2")
+    world.now += MINUTE
+    world.rest()
+    assert max(split.get("green", 0) for split, _ in world.splits[2:]) == 0, "and no share was asked for again"
+    assert (world.traffic, world.state.outcome) == ({"blue": 100}, "failed")
+
+
 def test_a_slot_that_holds_another_model_gets_no_traffic() -> None:
     """Somebody puts a deployment by hand, or a process that stood still puts that of an earlier rollout."""
     world = World()
