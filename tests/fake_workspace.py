@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from ml_core.errors import Conflict, PermanentError
 from ml_core.ports import (
@@ -23,27 +20,10 @@ from ml_core.ports import (
     TrainingJob,
 )
 from tests.fake_clock import FakeClock
+from tests.fake_scoring import Scoring
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _STEP = "tidegate.step"
-_COLUMNS = ["carrier", "distance"]
-_ROWS = {"golden_requests.json": 5, "shadow_requests.json": 60}
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How the deployments of a model answer those who ask them directly."""
-
-    shift: float = 0.0
-    """What is added to the scores of about half of the rows, always the same ones."""
-
-    shifts_all: bool = False
-    """Whether it is added to every score."""
-
-    fails_every: int = 0
-    """Of so many requests the first fails; 0: none."""
-
-    seconds: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -165,7 +145,7 @@ class FakeWorkspace:
             raise PermanentError(f"Could not read {path} of the model {name}:{version}: there is no such model (status 404).")
         written = (name, version, path) not in self.files
         how = self.scoring.get(f"{name}:{version}", Scoring())
-        found = _written_by_the_pipeline(path, how) if written else self.files[name, version, path]
+        found = how.file(path) if written else self.files[name, version, path]
         if found is not None and len(found) > at_most:
             raise PermanentError(f"{path} of the model {name}:{version} has {len(found)} bytes, and {at_most} are allowed.")
         return found
@@ -258,8 +238,7 @@ class FakeWorkspace:
         if self.scoring_error or (how.fails_every and self._asked % how.fails_every == 0):
             return Reply(424, how.seconds, error=self.scoring_error or "the model failed")
         self.answered.add(deployment.created_at)
-        scores = [_shifted(score, how) for score in offline_scores(question.request)]
-        return Reply(200, how.seconds, {"scores": scores, "model": deployment.model})
+        return Reply(200, how.seconds, {"scores": how.scores(question.request), "model": deployment.model})
 
     # ---- what others do -----------------------------------------------------------------------------------------------
 
@@ -348,24 +327,6 @@ class FakeWorkspace:
     def _created_at(self) -> str:
         self._made += 1
         return (self.clock() + timedelta(microseconds=self._made)).isoformat()
-
-
-def offline_scores(request: Mapping[str, Any]) -> list[float]:
-    """What every model says of these rows, unless its `Scoring` says something else: 0 to 0.9."""
-    rows = [json.dumps(row).encode() for row in request["input_data"]["data"]]
-    return [int.from_bytes(hashlib.sha256(row).digest()[:4], "big") / 2**32 * 0.9 for row in rows]
-
-
-def _shifted(score: float, how: Scoring) -> float:
-    return min(1.0, score + how.shift) if how.shifts_all or int(score * 2**20) % 2 else score
-
-
-def _written_by_the_pipeline(path: str, how: Scoring) -> bytes | None:
-    if path not in _ROWS:
-        return None
-    rows = [["AA", 100 + number] for number in range(_ROWS[path])]
-    request = {"input_data": {"columns": _COLUMNS, "index": list(range(len(rows))), "data": rows}}
-    return json.dumps({"request": request, "scores": [_shifted(score, how) for score in offline_scores(request)]}).encode()
 
 
 def _wrong_with(endpoint: EndpointState, weights: Mapping[str, int], mirror: Mapping[str, int]) -> str:

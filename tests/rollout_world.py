@@ -20,7 +20,8 @@ from ml_core.rollout.commands import What
 from ml_core.rollout.decide import RULES
 from ml_core.rollout.state import Observation, State
 from ml_core.rollout.story import Decided
-from tests.fake_workspace import AskedTraffic, Scoring
+from tests.fake_scoring import Scoring
+from tests.fake_workspace import AskedTraffic
 from tests.story import ENDPOINT, decisions_taken, model_registered
 from tests.world import Coming, World
 

@@ -30,7 +30,7 @@ from ml_core.adapters.storage_queue import StorageWorkQueue
 from ml_core.bootstrap import credential
 from ml_core.ports import Containers, DeadLetters, Ledger, ModelVersion, TrafficEvidence, WorkQueue, Workspace
 from ml_core.settings import Settings
-from tests.fake_workspace import Scoring
+from tests.fake_scoring import Scoring
 from tests.fakes import FakeClock, FakeContainers, FakeDeadLetters, FakeEvidence, FakeLedger, FakeWorkQueue, FakeWorkspace
 
 ROOT = Path(__file__).parents[2]

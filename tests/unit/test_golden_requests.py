@@ -18,7 +18,7 @@ from ml_core.rollout.slices import slices_of
 from ml_core.rollout.smoke import Rows, compare, scores_in
 from ml_core.rollout.state import Phase, Rollout
 from ml_core.services import Services
-from tests.fake_workspace import Scoring, offline_scores
+from tests.fake_scoring import Scoring, offline_scores
 from tests.fakes import Flaky
 from tests.story import CONFIG, ENDPOINT, Story
 

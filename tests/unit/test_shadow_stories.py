@@ -11,7 +11,7 @@ import pytest
 
 from ml_core.rollout.actions import Settle, ShiftTraffic, Weigh
 from ml_core.rollout.state import Rollout
-from tests.fake_workspace import Scoring, offline_scores
+from tests.fake_scoring import Scoring, offline_scores
 from tests.rollout_world import MODEL, RolloutWorld, first_version_serves
 
 GOLDEN, SHADOW = "golden_requests.json", "shadow_requests.json"
