@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_core import inbox, operations
 from ml_core.ingestion import record
+from ml_core.ports import ModelVersion
 from ml_core.rollout import people
 from tests.story import ENDPOINT, Story, blob_created, first_model_serves, run_status_changed
 
@@ -25,7 +26,8 @@ def test_the_page_tells_of_every_folder_of_the_ledger() -> None:
     first_model_serves(story)
     story.upload("incoming/not-looked-at-yet.csv")
     operations.retrain(story.services, "flight-delay", "the image was patched", "anna")
-    people.ask(story.services, ENDPOINT, "roll back", "anna", "scores of the night flights are off", "1")
+    story.workspace.register_model(ModelVersion("flight-delay", "2", {}))
+    people.ask(story.services, ENDPOINT, "roll back", "anna", "scores of the night flights are off", "2")
     forged = story.containers.upload("flights", "incoming/forged.csv")
     record.receive(story.services, blob_created(forged).replace("/account.blob", "/another.blob"))
     (item,) = inbox.items(story.ledger)
