@@ -46,7 +46,8 @@ def next_rollout(state: State, observation: Observation, now: datetime) -> Actio
         job = observation.origin.job
         if job is None or not job.completed:
             # Its last step registers the model, and may fail after that.
-            return Hold(f"{version} is registered; its job {job.name if job else ''} has not completed", rules.poll)
+            held = Hold(f"{version} is registered; its job {job.name if job else ''} has not completed", rules.poll)
+            return waiting(held, state, observation, now)
     split = carried(observation.endpoint) if observation.endpoint else None
     if split and (split.mirror or (split.weights and list(split.weights.values()) != [100])):
         reason = f"{version} waits: the traffic is split by somebody else ({told(split)}); set one deployment to 100 to go on"
@@ -56,6 +57,16 @@ def next_rollout(state: State, observation: Observation, now: datetime) -> Actio
             return RaiseAlert("conflict", alert.times, reason, rules.interval, observation.name)
         return Hold(reason, rules.interval)
     return _begin(state, observation, requested, now)
+
+
+def waiting(action: Hold | DeleteDeployment, state: State, observation: Observation, now: datetime) -> Action:
+    """What is done while a version cannot begin yet; people are told when that takes too long."""
+    since = state.waiting_since or now
+    alert = due("provisioning", since, state.alerts, observation.rules.deadlines, now)
+    if alert is None:
+        return action
+    reason = f"since {since:%Y-%m-%d %H:%M}: {action.reason}"
+    return RaiseAlert("provisioning", alert.times, reason, action.look_again_in, observation.name)
 
 
 def _begin(state: State, observation: Observation, requested: ModelVersion, now: datetime) -> Action:
@@ -72,7 +83,7 @@ def _begin(state: State, observation: Observation, requested: ModelVersion, now:
         return Refuse(observation.name, number, reason)
     slot = idle_slot(stable)
     if slot in deployments and not (wanted and deployments[slot].model == f"{name}:{number}"):
-        return _remove_leftover(deployments[slot], observation.rules.poll)
+        return waiting(_remove_leftover(deployments[slot], observation.rules.poll), state, observation, now)
     why = f"{state.wanted.by} wants it back: {state.wanted.reason}" if state.wanted else "was registered"
     return Begin(
         rollout=f"{observation.name}-{number}-{time_name(now)}",
@@ -102,7 +113,7 @@ def _is_older(version: str, stable_model: str, model: str) -> bool:
     return name == model and is_model_version(serving) and int(version) < int(serving)
 
 
-def _remove_leftover(leftover: DeploymentState, poll: timedelta) -> Action:
+def _remove_leftover(leftover: DeploymentState, poll: timedelta) -> Hold | DeleteDeployment:
     """A failed or rolled-back candidate was left for people to look at; now its slot is needed."""
     slot = leftover.name
     if busy(leftover.provisioning_state):

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from ml_core.reconciling import ROLLOUTS, Rules
 from ml_core.rollout.actions import Action, Hold
-from ml_core.rollout.beginning import gated, next_rollout, provisioning, smoke
+from ml_core.rollout.beginning import gated, next_rollout, provisioning, smoke, waiting
 from ml_core.rollout.ending import archiving, baking, promoting, rolling_back
 from ml_core.rollout.evolve import evolve, forgive, refuse
 from ml_core.rollout.obeying import obey
@@ -57,7 +57,9 @@ def decide(state: State, observation: Observation, now: datetime) -> Action:
     # Azure answers 409 to every change while an endpoint is updating.
     updating = f"the endpoint is {endpoint.provisioning_state}" if endpoint and busy(endpoint.provisioning_state) else ""
     if rollout is None:
-        return Hold(updating, observation.rules.poll) if updating else next_rollout(state, observation, now)
+        if updating:
+            return waiting(Hold(updating, observation.rules.poll), state, observation, now)
+        return next_rollout(state, observation, now)
     situation = Situation(state, rollout, observation, now)
     if updating:
         return situation.hold(updating, ("provisioning", rollout.since))

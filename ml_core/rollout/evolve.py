@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from ml_core.reconciling import Rest
 from ml_core.rollout.actions import (
     Action,
     Begin,
     DeleteDeployment,
     Enter,
+    Hold,
     MakePlan,
     Obey,
     RaiseAlert,
@@ -62,6 +64,10 @@ def _after(state: State, action: Action, now: datetime) -> State:
             return _alerted(state, action, now)
         case Obey():
             return _obeyed(state, action, now)
+        case Hold() | DeleteDeployment() if state.active is None:
+            return replace(state, waiting_since=state.waiting_since or now)
+        case Rest():
+            return replace(state, waiting_since=None)
         case _:
             # Nothing is remembered of the others: the world shows what they have led to.
             return state
@@ -86,14 +92,14 @@ def _begun(state: State, action: Begin, now: datetime) -> State:
     as_it_is = live(begun, 0)
     wanted_by = state.wanted.by if state.wanted else ""
     active = replace(begun, intended=as_it_is, before=as_it_is, wanted_by=wanted_by)
-    return replace(state, active=active, alerts={}, wanted=None)
+    return replace(state, active=active, alerts={}, wanted=None, waiting_since=None)
 
 
 def _refused(state: State, action: Refuse) -> State:
     newer = int(action.version) > state.settled
     refused = {**state.refused, action.version: action.reason} if newer else state.refused
     wanted = None if state.wanted and state.wanted.version == action.version else state.wanted
-    return replace(state, outcome="refused", reason=action.reason, refused=refused, wanted=wanted)
+    return replace(state, outcome="refused", reason=action.reason, refused=refused, wanted=wanted, waiting_since=None)
 
 
 def _settled(state: State, action: Settle, now: datetime) -> State:
@@ -106,7 +112,7 @@ def _settled(state: State, action: Settle, now: datetime) -> State:
     served_now = state.active is None or action.outcome == "succeeded"
     wanted = None if served_now and state.wanted and state.wanted.version == action.version else state.wanted
     over = replace(state, active=None, settled=settled, outcome=action.outcome, reason=action.reason, refused=newer)
-    return replace(over, served=served, wanted=wanted, refused_by_azure=0, alerts={})
+    return replace(over, served=served, wanted=wanted, refused_by_azure=0, alerts={}, waiting_since=None)
 
 
 def _entered(state: State, action: Enter, now: datetime) -> State:

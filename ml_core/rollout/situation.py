@@ -88,9 +88,11 @@ class Situation:
         window = frozen(self.rules.freeze, self.now)
         # Back to a version that has served is a way back: a person wants it, and no calendar holds it.
         if window is not None and self.rollout.road != "return":
-            return self.hold(
-                f"nothing is promoted until {window.ends_at:%Y-%m-%d %H:%M %Z} ({window.reason})", until=window.ends_at
-            )
+            reason = f"nothing is promoted until {window.ends_at:%Y-%m-%d %H:%M %Z} ({window.reason})"
+            # That was asked for, but of two versions that serve side by side for days people are reminded.
+            held_since = max(window.starts_at, self.rollout.standing_since or self.rollout.since)
+            side_by_side = (("paused", held_since),) if self.share else ()
+            return self.hold(reason, *side_by_side, until=window.ends_at)
         return self.shift(split, phase, reason)
 
     def take_back(self, reason: str, ends_as: Outcome = "rolled back") -> Action:

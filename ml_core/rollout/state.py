@@ -180,6 +180,9 @@ class State:
     """The newest ten, oldest first."""
 
     wanted: Wanted | None = None
+    waiting_since: datetime | None = None
+    """Since when a version could begin and has not yet: its job is still running, Azure is at work, its slot is being emptied."""
+
     commands: int = 0
     """The number of the last command of a person that was carried out."""
 

@@ -229,7 +229,8 @@ class Decisions(RuleBasedStateMachine):
         if after > before:
             assert active.phase != Phase.ROLLING_BACK, "a rollback is monotone"
             assert active.pause is None or active.pause.cause not in ("person", "no way back"), active.pause
-            assert not FROZEN.starts_at <= self.now < FROZEN.ends_at, "nothing is promoted in a freeze"
+            frozen = FROZEN.starts_at <= self.now < FROZEN.ends_at
+            assert active.road == "return" or not frozen, "nothing is promoted in a freeze"
         if after or mirrored.get(active.candidate):
             deployment = seen.deployments[active.candidate]
             assert deployment.created_at == active.deployment, "another deployment than the tested one"

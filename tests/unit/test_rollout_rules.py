@@ -10,6 +10,7 @@ import pytest
 
 from ml_core.documents import from_document, to_document
 from ml_core.ports import (
+    EndpointState,
     JobState,
     ModelVersion,
     SourceFailed,
@@ -272,3 +273,31 @@ def test_a_version_whose_job_is_still_running_waits_for_its_end() -> None:
     action = decide(State(), seen, START)
     assert isinstance(action, Hold)
     assert action.reason == "m:7 is registered; its job train-m-v1 has not completed"
+
+
+def test_a_version_that_cannot_begin_is_told_again_and_again() -> None:
+    running = replace(OURS, job=JobState("train-m-v1", "Running"))
+    busy = EndpointState("e", "Updating")
+    for seen in (
+        Observation(RULES_OF_TODAY, "e", requested=ModelVersion("m", "7", TAGS), origin=running),
+        Observation(RULES_OF_TODAY, "e", busy, requested=ModelVersion("m", "7", TAGS), origin=OURS),
+    ):
+        state, now, told = State(), START, []
+        while now < START + timedelta(hours=9):
+            action = decide(state, seen, now)
+            assert isinstance(action, Hold | RaiseAlert)
+            if isinstance(action, RaiseAlert):
+                told.append(now - START)
+            state, now = evolve(state, action, now), now + 5 * MINUTE
+        assert told == [45 * MINUTE, 105 * MINUTE, 225 * MINUTE, 465 * MINUTE]
+        assert [one.title for one in state.notices] == ["a version waits to be rolled out"] * 4
+
+
+def test_a_split_that_a_freeze_holds_for_days_is_told() -> None:
+    world = at(10)
+    starts_at = world.now + MINUTE
+    world.rules = replace(RULES_OF_TODAY, freeze=(FreezeWindow(starts_at, starts_at + timedelta(days=60), "the audit"),))
+    told = world.until(lambda action: isinstance(action, RaiseAlert))
+    assert "nothing is promoted until" in told.reason
+    assert starts_at + timedelta(hours=4) <= world.now <= starts_at + timedelta(hours=5)
+    assert world.traffic == {"blue": 90, "green": 10}
