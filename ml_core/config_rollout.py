@@ -124,8 +124,8 @@ class RolloutDeadlines(Section):
     paused: Duration = timedelta(hours=4)
     """A rollout that stands still."""
 
-    approval: Duration = timedelta(hours=24)
-    """A rollout that waits for a person's approval."""
+    approval: Duration = timedelta(hours=4)
+    """A rollout that asks a person, since the evidence was inconclusive."""
 
     repeat: Annotated[Duration, at_least(timedelta(seconds=1), "1s")] = timedelta(hours=1)
     """When people are told for the second time."""

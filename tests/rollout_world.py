@@ -45,7 +45,8 @@ models:
       bake: 6m
       shadow: {mirror: 10, duration: 4m, requests: 60}
       supersede: SUPERSEDE
-      deadlines: {provisioning: 30m, at_zero: 1h, no_traffic: 20m, source_failed: 10m, no_verdict: 2h, paused: 1h, repeat: 1h}
+      deadlines: {provisioning: 30m, at_zero: 1h, no_traffic: 20m, source_failed: 10m, no_verdict: 2h,
+                  paused: 1h, approval: 1h, repeat: 1h}
 freeze:
   - {starts_at: 2026-03-01T14:00:00Z, ends_at: 2026-03-01T15:00:00Z, reason: "the quarter closes"}
 """

@@ -24,7 +24,7 @@ class Deadlines:
     source_failed: timedelta = timedelta(minutes=15)
     no_verdict: timedelta = timedelta(hours=6)
     paused: timedelta = timedelta(hours=4)
-    approval: timedelta = timedelta(hours=24)
+    approval: timedelta = timedelta(hours=4)
     repeat: timedelta = timedelta(hours=1)
     longest_repeat: timedelta = timedelta(days=1)
 

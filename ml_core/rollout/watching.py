@@ -14,7 +14,7 @@ from ml_core.rollout.judge.values import Arms, Finding, Verdict
 from ml_core.rollout.provenance import objection
 from ml_core.rollout.situation import Since, Situation
 from ml_core.rollout.splits import live, meets, same, share_of_candidate, told, weights
-from ml_core.rollout.state import Phase, Split
+from ml_core.rollout.state import Pause, Phase, Split
 
 BEFORE_THE_TEST = (Phase.REQUESTED, Phase.GATED, Phase.PROVISIONING, Phase.SMOKE)
 JUDGED = (Phase.SHADOW, Phase.CANARY, Phase.PROMOTING, Phase.BAKING)
@@ -58,7 +58,7 @@ def _ask_again(situation: Situation) -> Action:
     asked: Since = ("provisioning", rollout.since)
     more = rollout.intended.weights.get(candidate, 0) > situation.seen.weights.get(candidate, 0)
     if rollout.pause is not None and (more or situation.is_shut):
-        return situation.hold(rollout.pause.reason, ("paused", rollout.pause.at))
+        return situation.hold(rollout.pause.reason, _unanswered(rollout.pause))
     if more:
         return situation.again(situation.give(rollout.intended, rollout.phase, rollout.reason), asked)
     return situation.again(situation.shift(rollout.intended, rollout.phase, rollout.reason, rollout.ends_as), asked)
@@ -183,7 +183,12 @@ def standing_still(situation: Situation) -> Action | None:
     if pause is None or (situation.rollout.phase == Phase.ROLLING_BACK and not situation.is_shut):
         return None
     by = f" ({pause.by})" if pause.by else ""
-    return situation.hold(f"paused{by}: {pause.reason}", ("paused", pause.at))
+    return situation.hold(f"paused{by}: {pause.reason}", _unanswered(pause))
+
+
+def _unanswered(pause: Pause) -> Since:
+    """It waits for a person's approval when the evidence was too little for the judge's; otherwise it just stands still."""
+    return ("approval" if pause.cause == "inconclusive" else "paused", pause.at)
 
 
 def where(situation: Situation) -> str:

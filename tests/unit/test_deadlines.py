@@ -52,7 +52,7 @@ def test_an_alert_is_repeated_with_growing_pauses_up_to_the_longest() -> None:
         ("source failed", timedelta(minutes=15)),
         ("no verdict", timedelta(hours=6)),
         ("paused", timedelta(hours=4)),
-        ("approval", timedelta(hours=24)),
+        ("approval", timedelta(hours=4)),
         ("conflict", timedelta(hours=1)),
     ],
 )

@@ -108,6 +108,11 @@ def paused(world: RolloutWorld) -> None:
     world.somebody_says("pause")
 
 
+def inconclusive(world: RolloutWorld) -> None:
+    world.evidence.per_minute = 12
+    world.until(lambda: (active := world.state().active) is not None and active.pause is not None)
+
+
 def paused_at_zero(world: RolloutWorld) -> None:
     world.until(lambda: is_in(world, Phase.SHADOW))
     world.somebody_says("pause")
@@ -126,6 +131,7 @@ def meddled_with(world: RolloutWorld) -> None:
         (unheard, "no traffic", timedelta(minutes=20)),
         (unmeasured, "source failed", timedelta(minutes=10)),
         (paused, "paused", timedelta(hours=1)),
+        (inconclusive, "approval", timedelta(hours=1)),
         (meddled_with, "conflict", timedelta(hours=1)),
     ],
 )
