@@ -90,15 +90,16 @@ def _how_it_stands(services: Services, endpoint: str, found: ModelVersion) -> st
     active = state.get("active")
     if active and active["version"] == found.version:
         return f"{told} is being rolled out ({stands_at(active)}): {answer_of(services, ROLLOUTS, endpoint)}"
-    if share := serving(services.workspace.endpoint(endpoint), found.name, found.version):
+    seen = services.workspace.endpoint(endpoint)
+    if share := serving(seen, found.name, found.version):
         return f"{told} serves: it has {share}"
     if found.version in state.get("refused", {}):
         return f"{told} is not rolled out: {state['refused'][found.version]}"
     settled = int(state.get("settled") or 0)
-    if settled == int(found.version):
+    if settled == int(found.version) and state["outcome"] != "succeeded":
         return f"{told} does not serve: its rollout ended ({state['outcome']}), because {state['reason']}"
-    if settled > int(found.version):
-        return f"{told} does not serve: the newer version {settled} has had its turn"
+    if settled >= int(found.version):
+        return f"{told} does not serve any more, or never has: {_traffic(seen) if seen else f'there is no endpoint {endpoint}'}"
     if active:
         return f"{told} waits until the rollout of {active['model']}:{active['version']} is over"
     return f"{told} is not rolled out yet: {answer_of(services, ROLLOUTS, endpoint)}"

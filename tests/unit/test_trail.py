@@ -69,7 +69,9 @@ def test_a_version_that_was_followed_by_a_newer_one_says_so(story: Story) -> Non
     story.evidence.per_minute = 600
     story.upload("incoming/february.csv")
     story.rest()
-    assert "does not serve: the newer version 2 has had its turn" in ends(why(story.services, FIRST))
+    assert "does not serve any more, or never has: flight-delay is Succeeded; its traffic: green (flight-delay:2) 100 %" in ends(
+        why(story.services, FIRST)
+    )
 
 
 def test_a_rollout_under_way_says_what_it_waits_for(story: Story) -> None:
