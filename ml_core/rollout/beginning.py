@@ -84,7 +84,11 @@ def _begin(state: State, observation: Observation, requested: ModelVersion, now:
     slot = idle_slot(stable)
     if slot in deployments and not (wanted and deployments[slot].model == f"{name}:{number}"):
         return waiting(_remove_leftover(deployments[slot], observation.rules.poll), state, observation, now)
-    why = f"{state.wanted.by} wants it back: {state.wanted.reason}" if state.wanted else "was registered"
+    why = (
+        f"is wanted{f' by {state.wanted.by}' if state.wanted.by else ''}: {state.wanted.reason}"
+        if state.wanted
+        else "was registered"
+    )
     return Begin(
         rollout=f"{observation.name}-{number}-{time_name(now)}",
         endpoint=observation.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_core.rollout.actions import Action, DeleteDeployment, Enter, Settle
 from ml_core.rollout.beginning import since_when
+from ml_core.rollout.planner import span
 from ml_core.rollout.situation import Situation, busy
 from ml_core.rollout.splits import controlled, live, same, told, weights
 from ml_core.rollout.state import Phase
@@ -19,7 +20,7 @@ def promoting(situation: Situation) -> Action:
         return Settle(rollout.version, "succeeded", f"{rollout.candidate} is the first deployment and has all traffic")
     if not rules.bake or situation.deployment(rollout.stable) is None:
         return Enter(Phase.ARCHIVING, f"{rollout.candidate} has all traffic")
-    baking = f"{rollout.candidate} has all traffic; {rollout.stable} stays warm for {rules.bake}"
+    baking = f"{rollout.candidate} has all traffic; {rollout.stable} stays warm for {span(rules.bake)}"
     if rules.bake_mirror:
         return situation.shift(controlled(rollout, rules.bake_mirror), Phase.BAKING, baking)
     return Enter(Phase.BAKING, baking)
@@ -36,7 +37,7 @@ def baking(situation: Situation) -> Action:
     ends_at = rollout.since + rules.bake
     if situation.now < ends_at:
         return situation.hold(f"baking until {ends_at:%Y-%m-%d %H:%M:%S}", until=ends_at)
-    return _unmirrored(situation, f"{rollout.candidate} has all traffic, and nothing spoke against it for {rules.bake}")
+    return _unmirrored(situation, f"{rollout.candidate} has all traffic, and nothing spoke against it for {span(rules.bake)}")
 
 
 def _unmirrored(situation: Situation, reason: str) -> Action:

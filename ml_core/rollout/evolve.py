@@ -187,8 +187,11 @@ def _obeyed(state: State, action: Obey, now: datetime) -> State:
         return replace(heard, active=replace(active, pause=Pause("person", command.reason, command.by, now)))
     if command.what == "promote":
         return replace(heard, active=replace(active, pause=None, promoted_by=f"promoted by {said}"))
-    before = action.seen if action.seen and active.pause and active.pause.cause == "conflict" else active.before
-    return replace(heard, active=replace(active, pause=None, resumed_at=now, before=before))
+    resumed = replace(active, pause=None, resumed_at=now)
+    if action.seen and active.pause and active.pause.cause == "conflict":
+        # The intended split is asked for anew from here on: the time in which it was somebody else's was nobody's delay.
+        resumed = replace(resumed, before=action.seen, since=now)
+    return replace(heard, active=resumed)
 
 
 def _gone_back(state: State, action: Obey) -> State:

@@ -33,6 +33,11 @@ def notice(state: State, action: Action, now: datetime) -> Notice | None:
     if active is None and isinstance(action, RaiseAlert):
         title = "a version waits to be rolled out"
         return _notice(action.endpoint, f"alert-{action.alert}-{action.times}", "warning", title, action.reason, now)
+    if active is None and isinstance(action, Obey):
+        # While nothing is under way that is `roll back` alone; the rollout that it leads to tells of itself.
+        command = action.command
+        title = f"{command.what} to version {command.version}"
+        return _notice(action.endpoint, f"{command.what.replace(' ', '-')}-{command.number}", "info", title, action.reason, now)
     if active is None:
         return None
     return _of_active(active, action, now)

@@ -14,6 +14,7 @@ from ml_core import audit
 from ml_core.documents import from_document, to_document
 from ml_core.errors import PermanentError
 from ml_core.naming import is_model_version
+from ml_core.ports import EndpointState
 from ml_core.reconciling import ROLLOUTS, wake
 from ml_core.rollout.commands import Command, What
 from ml_core.rollout.yesterday import in_todays_shape
@@ -48,7 +49,10 @@ def ask(services: Services, endpoint: str, what: What, by: str, reason: str, ver
     document = services.ledger.get(f"{ROLLOUTS}/{endpoint}.json")
     state = in_todays_shape(document.value["state"]) if document else {}
     number = int(state.get("commands", 0)) + 1
-    _check_that_it_fits(endpoint, what, state, waiting=services.ledger.get(_name(endpoint, number)) is not None)
+    waiting = services.ledger.get(_name(endpoint, number)) is not None
+    _check_that_it_fits(endpoint, what, state, waiting=waiting)
+    if what == "roll back" and not waiting and not state.get("active"):
+        _check_that_it_does_not_serve(services.workspace.endpoint(endpoint), f"{model}:{version}")
     rollout = str((state.get("active") or {}).get("id", ""))
     detail = {"rollout": rollout, "version": version}
     audit.record(services, by=by, what=f"{what} rollout", subject=f"{ROLLOUTS}/{endpoint}", reason=reason, detail=detail)
@@ -84,6 +88,12 @@ def _check(what: str, by: str, reason: str, version: str) -> None:
         raise PermanentError(f"The version is {version!r}; expected a model version such as 12, the one that is wanted back.")
     if what != "roll back" and version:
         raise PermanentError(f"A version ({version!r}) belongs to 'roll back'; {what!r} is about the rollout that is under way.")
+
+
+def _check_that_it_does_not_serve(seen: EndpointState | None, wanted: str) -> None:
+    for slot, deployment in seen.deployments.items() if seen else ():
+        if seen and deployment.model == wanted and seen.traffic.get(slot) == 100:
+            raise NotNow(f"{wanted} serves already: {slot} has all traffic of {seen.name}.")
 
 
 def _check_that_it_fits(endpoint: str, what: What, state: Mapping[str, Any], *, waiting: bool) -> None:

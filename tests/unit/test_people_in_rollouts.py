@@ -123,6 +123,20 @@ def test_a_version_that_served_not_long_ago_comes_back_without_shadow_and_canary
     assert Phase.SMOKE in phases(world, "1")
 
 
+def test_a_version_that_has_all_traffic_needs_not_be_asked_back(world: RolloutWorld) -> None:
+    with pytest.raises(people.NotNow, match=f"{MODEL}:1 serves already: .* has all traffic of {ENDPOINT}"):
+        people.ask(world.services, ENDPOINT, "roll back", "ada", "she has not looked", "1")
+
+
+def test_who_wants_a_version_back_is_told_and_named_in_its_rollout(world: RolloutWorld) -> None:
+    comes_and_stays(world)
+    world.somebody_says("roll back", "1")
+    world.until(lambda: (active := world.state().active) is not None and active.version == "1")
+    titles = {notice.title: notice.text for notice in world.state().notices}
+    assert titles["roll back to version 1"] == "ada: roll back to 1 (she has her reasons)"
+    assert f"{MODEL}:1 is wanted by ada: she has her reasons" in titles[f"{MODEL}:1 is being rolled out"]
+
+
 def test_while_the_old_deployment_is_warm_going_back_takes_the_traffic_only(world: RolloutWorld) -> None:
     world.a_model_comes("good")
     world.until(is_in(world, Phase.BAKING))

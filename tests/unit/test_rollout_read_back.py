@@ -33,6 +33,17 @@ def test_a_foreign_change_pauses_and_is_never_overwritten_until_a_person_says_so
     assert world.state.outcome == "succeeded"
 
 
+def test_the_time_in_which_the_traffic_was_somebody_elses_is_told_as_no_delay_of_azures() -> None:
+    world = at(10)
+    world.meddle({"blue": 60, "green": 40})
+    world.now += 5 * MINUTE
+    world.until(lambda action: isinstance(action, StandStill))
+    world.now += 2 * RULES_OF_TODAY.deadlines.provisioning
+    world.says("resume")
+    world.until(lambda _: world.traffic == {"blue": 90, "green": 10})
+    assert "provisioning" not in world.state.alerts
+
+
 def test_a_foreign_change_that_is_undone_needs_nobodys_word() -> None:
     world = at(10)
     world.meddle({"blue": 60, "green": 40})
