@@ -127,6 +127,15 @@ class Counts:
     slow: int = 0
     slow_at_most: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.refused + other.refused,
+            self.slow + other.slow,
+            self.slow_at_most + other.slow_at_most,
+        )
+
 
 @dataclass(frozen=True)
 class Interval:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ml_core.adapters.failures import told_as
-from ml_core.adapters.traffic import MODEL_ERROR, Answer, counts_of, stamp, total, whole_intervals
+from ml_core.adapters.traffic import MODEL_ERROR, Answer, counts_of, stamp, whole_intervals
 from ml_core.errors import PermanentError, TidegateError
 from ml_core.ports import Counts, History, Interval, Measured, SourceFailed
 
@@ -79,7 +79,7 @@ class AzureMonitorEvidence:
                 found[start][deployment].append(_with_slow(counts_of(here), *slow))
         return Measured(
             tuple(
-                Interval(start, start + granularity, {name: total(counts) for name, counts in by_name.items()})
+                Interval(start, start + granularity, {name: sum(counts, Counts()) for name, counts in by_name.items()})
                 for start, by_name in found.items()
             )
         )
@@ -93,7 +93,7 @@ class AzureMonitorEvidence:
                 latencies = self._latencies(endpoint, (deployment,), start, until, _MINUTE)
         except TidegateError as error:
             return SourceFailed(str(error))
-        counts = total(counts_of(here) for here in answers.values())
+        counts = sum((counts_of(here) for here in answers.values()), Counts())
         weighed = [(latencies[place].get(95), sum(here.values())) for place, here in answers.items() if place in latencies]
         p95 = weighted_median([(value, weight) for value, weight in weighed if value is not None])
         return History(counts.requests, counts.errors, (until - start).total_seconds(), p95)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from ml_core.ports import Counts
@@ -40,18 +40,6 @@ def callers_fault(answer: Answer) -> bool:
     status, of_model = answer
     behind = of_model if status == MODEL_ERROR and of_model else status
     return 400 <= behind < 500 and behind not in (MODEL_ERROR, *_DEPLOYMENT_LIMITS)
-
-
-def total(counts: Iterable[Counts]) -> Counts:
-    """Their sum, field by field."""
-    found = list(counts)
-    return Counts(
-        sum(one.requests for one in found),
-        sum(one.errors for one in found),
-        sum(one.refused for one in found),
-        sum(one.slow for one in found),
-        sum(one.slow_at_most for one in found),
-    )
 
 
 def stamp(moment: datetime) -> str:

@@ -23,7 +23,7 @@ def shadow(situation: Situation) -> Action:
     if rollout.promoted_by:
         return Enter(Phase.CANARY, rollout.promoted_by)
     pairs = situation.observation.pairs
-    if pairs is not None and (tally := weigh_pairs(rollout.pairs, pairs, rules.shadow)) != rollout.pairs:
+    if pairs is not None and (tally := weigh_pairs(rollout.pairs, pairs)) != rollout.pairs:
         ruling = rule_pairs(tally, rules.shadow)
         look = rules.poll if tally.error else NOW
         weighed = rollout.tally, rollout.judged_until, tally, rollout.counted, rollout.heard_at

@@ -20,7 +20,6 @@ from local.azureml.serving.request_log import Line, RequestLog
 from ml_core.adapters.azure_monitor import AzureMonitorEvidence
 from ml_core.adapters.log_analytics import LogAnalyticsEvidence
 from ml_core.adapters.scoring import USER_AGENT
-from ml_core.adapters.traffic import total
 from ml_core.bootstrap import credential
 from ml_core.ports import Counts, History, Interval, Measured, ModelVersion, Question, SourceFailed, TrafficEvidence
 from tests.contract.conftest import Place
@@ -278,6 +277,6 @@ def test_clients_malformed_bodies_and_a_model_that_fails_are_told_apart(
     def seen() -> Counts:
         found = evidence.intervals(endpoint, ("blue",), began, datetime.now(UTC) + SECOND, SECOND, None)
         assert isinstance(found, Measured)
-        return total(one.counts.get("blue", Counts()) for one in found.intervals)
+        return sum((one.counts.get("blue", Counts()) for one in found.intervals), Counts())
 
     place.until(lambda: seen() == expected, within=20)

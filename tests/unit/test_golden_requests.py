@@ -13,7 +13,7 @@ import pytest
 from ml_core.documents import to_document
 from ml_core.ports import DeploymentSpec, ModelVersion, Question, Reply
 from ml_core.rollout.golden import next_pairs, smoke_test
-from ml_core.rollout.judge.pairs import PairsPromises, PairsTally, weigh_pairs
+from ml_core.rollout.judge.pairs import PairsTally, weigh_pairs
 from ml_core.rollout.slices import slices_of
 from ml_core.rollout.smoke import Rows, compare, scores_in
 from ml_core.rollout.state import Phase, Rollout
@@ -212,7 +212,7 @@ def all_pairs(story: Story) -> PairsTally:
     while not tally.over:
         pairs = next_pairs(story.services, ENDPOINT, rollout(story, pairs=tally))
         assert pairs.rows or pairs.last, pairs.error
-        tally = weigh_pairs(tally, pairs, PairsPromises())
+        tally = weigh_pairs(tally, pairs)
     return tally
 
 

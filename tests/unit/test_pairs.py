@@ -195,15 +195,15 @@ def test_where_slices_have_a_limit_all_rows_are_asked_before_a_candidate_passes(
 
 
 def test_a_source_that_fails_and_a_model_without_rows_say_nothing_about_the_candidate() -> None:
-    broken = weigh_pairs(PairsTally(asked=50, timed=50), chunk(50, 0, error="it cannot be reached"), PROMISES)
+    broken = weigh_pairs(PairsTally(asked=50, timed=50), chunk(50, 0, error="it cannot be reached"))
     assert rule_pairs(broken, PROMISES).finding is Finding.ERROR
     assert not broken.over
-    without = weigh_pairs(PairsTally(), chunk(0, 0, last=True, note="the model m:2 brings no rows"), PROMISES)
+    without = weigh_pairs(PairsTally(), chunk(0, 0, last=True, note="the model m:2 brings no rows"))
     ruling = rule_pairs(without, PROMISES)
     assert (without.over, ruling.verdict, ruling.finding) == (True, Verdict.UNDECIDED, Finding.NONE)
     assert "the model m:2 brings no rows" in ruling.reason
     # The next chunk that arrives is weighed as if nothing had been.
-    assert weigh_pairs(broken, chunk(50, 10, flips=1), PROMISES) == PairsTally(asked=60, timed=60, flips=1)
+    assert weigh_pairs(broken, chunk(50, 10, flips=1)) == PairsTally(asked=60, timed=60, flips=1)
 
 
 def chunk(first: int, rows: int, flips: int = 0, *, last: bool = False, note: str = "", error: str = "") -> Pairs:
@@ -211,11 +211,11 @@ def chunk(first: int, rows: int, flips: int = 0, *, last: bool = False, note: st
 
 
 def test_a_chunk_that_comes_again_or_after_the_end_changes_nothing() -> None:
-    once = weigh_pairs(PairsTally(), chunk(0, 50, 3), PROMISES)
-    assert weigh_pairs(once, chunk(0, 50, 3), PROMISES) == once
-    over = weigh_pairs(once, chunk(50, 10, 0, last=True), PROMISES)
+    once = weigh_pairs(PairsTally(), chunk(0, 50, 3))
+    assert weigh_pairs(once, chunk(0, 50, 3)) == once
+    over = weigh_pairs(once, chunk(50, 10, 0, last=True))
     assert (over.asked, over.flips, over.over) == (60, 3, True)
-    assert weigh_pairs(over, chunk(60, 10, 5), PROMISES) == over
+    assert weigh_pairs(over, chunk(60, 10, 5)) == over
 
 
 counts = st.integers(0, 40)
@@ -229,7 +229,7 @@ def test_a_tally_is_the_sum_of_its_chunks_and_survives_the_ledger(parts: list[tu
         rows = flips + more + failed
         one = {"s": SliceTally(flips + more, flips, 0.25 * flips)}
         pairs = Pairs(tally.asked, rows, flips, failed, 0, 0, more, flips + more, False, 0.25 * flips, one)
-        tally = weigh_pairs(tally, from_document(Pairs, json.loads(json.dumps(to_document(pairs)))), PROMISES)
+        tally = weigh_pairs(tally, from_document(Pairs, json.loads(json.dumps(to_document(pairs)))))
     flips, rows = sum(part[0] for part in parts), sum(sum(part) for part in parts)
     assert (tally.flips, tally.asked, tally.sum_of_differences) == (flips, rows, 0.25 * flips)
     assert from_document(PairsTally, json.loads(json.dumps(to_document(tally)))) == tally

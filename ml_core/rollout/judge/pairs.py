@@ -109,9 +109,8 @@ class PairsTally:
     note: str = ""
 
 
-def weigh_pairs(tally: PairsTally, pairs: Pairs, promises: PairsPromises) -> PairsTally:
+def weigh_pairs(tally: PairsTally, pairs: Pairs) -> PairsTally:
     """The tally with one more chunk. A chunk that does not begin where the tally ends was weighed before, and changes nothing."""
-    del promises  # the counts say it all; what they are held against is `rule_pairs`'
     if tally.over or pairs.first != tally.asked:
         return tally
     none = SliceTally()

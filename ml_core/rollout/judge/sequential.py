@@ -118,8 +118,8 @@ def _weigh(tally: Tally, arms: Arms, promises: Promises, since: datetime | None)
     too_many, too_few = _by_split(tally, arms, start)
     return Tally(
         intervals=tally.intervals + 1,
-        candidate=_sum(tally.candidate, arms.candidate),
-        stable=_sum(tally.stable, arms.stable),
+        candidate=tally.candidate + arms.candidate,
+        stable=tally.stable + arms.stable,
         share=arms.share,
         asked_in_step=arms.candidate.requests + (0 if step_is_new else tally.asked_in_step),
         errors_against=errors_against,
@@ -139,7 +139,7 @@ def _the_first(tally: Tally, arms: Arms, promises: Promises) -> tuple[Counts, Co
     candidate, stable, enough = tally.first_candidate, tally.first_stable, promises.tripwire_at
     if candidate.requests >= enough and stable.requests >= enough:
         return candidate, stable
-    return _sum(candidate, arms.candidate), _sum(stable, arms.stable)
+    return candidate + arms.candidate, stable + arms.stable
 
 
 def _by_ratios(tally: Tally, arms: Arms, promises: Promises, start: float) -> tuple[Capital, Capital, Capital, Capital]:
@@ -192,13 +192,3 @@ def _by_split(tally: Tally, arms: Arms, start: float) -> tuple[Capital, Capital]
 
     candidate, stable = arms.candidate.requests, arms.stable.requests
     return off(tally.too_many, candidate, stable, arms.share), off(tally.too_few, stable, candidate, 1 - arms.share)
-
-
-def _sum(one: Counts, other: Counts) -> Counts:
-    return Counts(
-        one.requests + other.requests,
-        one.errors + other.errors,
-        one.refused + other.refused,
-        one.slow + other.slow,
-        one.slow_at_most + other.slow_at_most,
-    )
