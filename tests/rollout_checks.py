@@ -108,9 +108,9 @@ def i6_a_change_of_somebody_elses_is_never_overwritten_unless_a_person_says_so(
         found = split(one.found.traffic, one.found.mirror)
         if rollout.id != of:
             of, allowed = rollout.id, []
-            assert not found.mirror, one
-            assert list(found.weights.values()) in ([], [100]), one
-        elif found not in (*allowed, split(one.weights, one.mirror)):
+        nobodys_or_one_slots = not found.mirror and list(found.weights.values()) in ([], [100])
+        ours = found in (*allowed, split(one.weights, one.mirror)) if allowed else nobodys_or_one_slots
+        if not ours:
             approved = [
                 split(obeyed.action.seen.weights, obeyed.action.seen.mirror)
                 for obeyed in decided
@@ -152,7 +152,8 @@ def i8_what_comes_twice_or_late_is_done_once(world: RolloutWorld, decided: list[
     created = [spec.version for _, spec in world.workspace.created]
     for version in world.kinds:
         assert begun.count(version) <= 1 + wanted.count(version), version
-        assert created.count(version) <= begun.count(version), version
+        # What somebody else has deleted before it was tested is made again.
+        assert world.meddled_at or created.count(version) <= begun.count(version), version
     last = next((one for one in reversed(decided) if is_obeyed(one, "roll back")), None)
     if last is not None and isinstance(last.action, Obey):
         assert world.state().wanted is None, "a version that a person wants back was forgotten"
