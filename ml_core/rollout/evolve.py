@@ -29,7 +29,7 @@ from ml_core.rollout.obeying import can_be_taken_back
 from ml_core.rollout.splits import live, meets, same
 from ml_core.rollout.state import AZURE, Outcome, Pause, Phase, Rollout, Served, State, Wanted
 
-# More are never gone back to without a canary (config.Rollout.return_window).
+# More are never gone back to without a canary (`return_window` of the configuration).
 _MOST_SERVED = 10
 
 

@@ -8,6 +8,7 @@ from ml_core.errors import PermanentError
 from ml_core.reconciling import ROLLOUTS
 from ml_core.rollout.decide import RULES
 from ml_core.rollout.observe import rules_of, stable_history
+from ml_core.rollout.people import model_at
 from ml_core.rollout.planner import Plan, plan, told
 from ml_core.rollout.state import State
 from ml_core.services import Services
@@ -25,12 +26,7 @@ class Forecast:
 
 def forecast(services: Services, endpoint: str) -> Forecast:
     """By today's configuration and the last day's requests. PermanentError: nothing serves there that could be compared with."""
-    model, now = services.config.model_at(endpoint), services.now()
-    if model is None:
-        known = ", ".join(sorted(one.endpoint.name for one in services.config.models.values())) or "none"
-        raise PermanentError(
-            f"No model of the configuration serves at an endpoint {endpoint[:100]!r}; the endpoints are: {known}."
-        )
+    model, now = model_at(services, endpoint), services.now()
     seen = services.workspace.endpoint(endpoint)
     serving = [slot for slot, weight in seen.traffic.items() if weight] if seen else []
     if seen is None or not serving:

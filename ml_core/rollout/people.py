@@ -39,10 +39,7 @@ def ask(services: Services, endpoint: str, what: What, by: str, reason: str, ver
     It is about the rollout that is under way now, and about no later one. Raises PermanentError for what cannot be meant,
     NotKnown for an endpoint or a version that nobody knows, NotNow when nothing is under way that this could be done to.
     """
-    model = services.config.model_at(endpoint)
-    if model is None:
-        known = ", ".join(sorted(one.endpoint.name for one in services.config.models.values())) or "none"
-        raise NotKnown(f"No model of the configuration serves at an endpoint {endpoint!r}; the endpoints are: {known}.")
+    model = model_at(services, endpoint)
     _check(what, by, reason, version)
     if what == "roll back" and services.workspace.model(model, version) is None:
         raise NotKnown(f"There is no version {version} of the model {model} in the workspace.")
@@ -61,6 +58,15 @@ def ask(services: Services, endpoint: str, what: What, by: str, reason: str, ver
         command = replace(command, number=command.number + 1)
     wake(services, ROLLOUTS, endpoint)
     return command
+
+
+def model_at(services: Services, endpoint: str) -> str:
+    """The model that the configuration wants at an endpoint; NotKnown when it wants none there."""
+    model = services.config.model_at(endpoint)
+    if model is None:
+        known = ", ".join(sorted(one.endpoint.name for one in services.config.models.values())) or "none"
+        raise NotKnown(f"No model of the configuration serves at an endpoint {endpoint[:100]!r}; the endpoints are: {known}.")
+    return model
 
 
 def next_command(services: Services, endpoint: str, after: int) -> Command | None:
