@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
 from ml_core.documents import time_name
 from ml_core.ports import Notice
 from ml_core.rollout.actions import Action, Begin, Obey, RaiseAlert, Refuse, Settle, ShiftTraffic, StandStill
+from ml_core.rollout.deadlines import AlertKind
 from ml_core.rollout.splits import told
 from ml_core.rollout.state import Phase, Rollout, State
 
 MOST_NOTICES = 20
 Level = Literal["info", "warning", "critical"]
+WHAT_HELPS: Mapping[AlertKind, str] = {
+    "at zero": "the reason above holds it back; rollout resume, promote or abort",
+    "provisioning": "look at the deployment's logs in the Studio, its quota and its image; rollout abort ends it",
+    "no traffic": "look at the endpoint's callers; a wider step or fewer min_requests; rollout promote or abort",
+    "source failed": "look at the app's roles and at Azure Monitor's health; nothing is blamed on the candidate",
+    "no verdict": "rollout promote or abort; rollout plan says what would help the next one",
+    "paused": "rollout resume, promote or abort",
+    "approval": "rollout promote or abort",
+    "conflict": "undo the change, or rollout resume to have the rollout's own split asked for again",
+}
+"""What whoever is told of an alert can do about it."""
 _ENDS: dict[str, Level] = {"succeeded": "info", "superseded": "info", "rolled back": "critical", "failed": "critical"}
 
 
@@ -62,7 +76,15 @@ def _of_active(active: Rollout, action: Action, now: datetime) -> Notice | None:
     if isinstance(action, RaiseAlert):
         kind, title = action.alert.replace(" ", "-"), f"the rollout of {what}: {action.alert}"
         level: Level = "critical" if action.alert in ("conflict", "source failed") else "warning"
-        return _about(active, f"alert-{kind}-{action.times}-{subject}", level, title, action.reason, now)
+        found = _about(active, f"alert-{kind}-{action.times}-{subject}", level, title, action.reason, now)
+        return replace(
+            found,
+            facts={
+                **found.facts,
+                "told": "once" if action.times == 1 else f"{action.times} times",
+                "what helps": WHAT_HELPS[action.alert],
+            },
+        )
     if isinstance(action, Obey) and action.obeyed and action.command.what != "promote":
         kind = f"{action.command.what.replace(' ', '-')}-{action.command.number}"
         return _about(active, kind, "info", f"the rollout of {what}: {action.command.what}", action.reason, now)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,8 @@ from ml_core import audit
 from ml_core.ports import Notice
 from ml_core.rollout import people
 from ml_core.rollout.actions import Hold, Obey, RaiseAlert
+from ml_core.rollout.deadlines import AlertKind
+from ml_core.rollout.notices import WHAT_HELPS, notice
 from ml_core.rollout.state import Phase
 from ml_core.rollout.telling import told
 from tests.rollout_world import FREEZE, MODEL, RolloutWorld, first_version_serves
@@ -284,3 +287,14 @@ def test_a_broken_channel_holds_no_rollout_and_hears_everything_once_it_is_back(
         world.pass_time(timedelta(minutes=5))
     assert titles(world.notifier.notices) == titles(sound.notifier.notices)
     assert not told(world.services, ENDPOINT).failed
+
+
+def test_an_alert_says_how_often_it_was_raised_and_what_helps(world: RolloutWorld) -> None:
+    world.a_model_comes("good")
+    world.until(is_in(world, Phase.CANARY))
+    active = world.state()
+    for kind in get_args(AlertKind):
+        told_of = notice(active, RaiseAlert(kind, 3, "it lasts", timedelta(0)), world.clock())
+        assert told_of is not None
+        assert (told_of.facts["told"], told_of.facts["what helps"]) == ("3 times", WHAT_HELPS[kind])
+        assert told_of.facts["rollout"]
