@@ -33,18 +33,17 @@ class Server:
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+def _handler(server: Callable[[], Server]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            told.seen.append({**{name.lower(): value for name, value in self.headers.items()}, "body": body})
-            if self.headers["Authorization"] != f"Bearer {told.key}":
+            server().seen.append({**{name.lower(): value for name, value in self.headers.items()}, "body": body})
+            if self.headers["Authorization"] != f"Bearer {server().key}":
                 self._send(401, b"no")
             elif body.get("as") == "silence":
-                told.stopped.wait(10)
+                server().stopped.wait(10)
                 self.close_connection = True
             elif body.get("as") == "drops":
                 self._drip()
@@ -65,7 +64,7 @@ def server() -> Iterator[Server]:
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
-            while not told.stopped.wait(0.02):
+            while not server().stopped.wait(0.02):
                 self.wfile.write(b" ")
             self.close_connection = True
 
@@ -78,7 +77,12 @@ def server() -> Iterator[Server]:
             except (ConnectionError, ValueError):  # the client has had enough, or we closed
                 self.close_connection = True
 
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = ThreadingHTTPServer(("127.0.0.1", 0), _handler(lambda: told))
     told = Server(f"http://127.0.0.1:{running.server_address[1]}/score")
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
