@@ -153,12 +153,13 @@ class RolloutWorld(World):
             self.queue.enqueue(ROLLOUTS, f'{{"key": "{ENDPOINT}"}}')
         self.pass_time(timedelta(0))
 
-    def until(self, happened: Callable[[], bool], most: timedelta = timedelta(hours=9)) -> None:
-        """Let time pass until something has happened."""
-        end = self.clock() + most
-        while not happened():
-            assert self.clock() < end, f"it never happened: {self.answers()}"
+    def until(self, condition: Callable[[], bool], limit: int | timedelta = timedelta(hours=9)) -> None:
+        """Let time pass until something has happened, for so long or so many glances at most."""
+        for _ in range(limit if isinstance(limit, int) else limit // _GLANCE):
+            if condition():
+                return
             self.pass_time(_GLANCE)
+        assert condition(), f"it never happened: {self.answers()}"
 
     # ---- what is known ----------------------------------------------------------------------------------------------------
 
