@@ -270,7 +270,9 @@ def _for(figures: Mapping[str, float]) -> str:
 
 
 def _e_value(number: float) -> str:
-    return f"{number:.2g}" if number < 1000 else "over 1000"
+    if number >= 1000:
+        return "over 1000"
+    return f"{number:.0f}" if number >= 99.5 else f"{number:.2g}"
 
 
 def _bracket(least: int, most: int) -> str:

@@ -132,7 +132,8 @@ def compare(
     figures = (len(replies), largest, slowest)
     if failures:
         return SmokeTest("failed", f"{len(failures)} of {len(replies)} golden requests failed: {_told(failures)}", *figures)
-    said = f"{len(replies)} golden requests were answered as offline (at most {largest:.1e} away), the slowest in {slowest:.2f} s"
+    away = f"at most {largest:.1e} away" if largest else "exactly"
+    said = f"{len(replies)} golden requests were answered as offline ({away}), the slowest in {slowest:.2f} s"
     return SmokeTest("passed", said, *figures)
 
 
