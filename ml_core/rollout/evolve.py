@@ -23,7 +23,9 @@ from ml_core.rollout.actions import (
     StandStill,
     Weigh,
 )
-from ml_core.rollout.deadlines import Alert
+from ml_core.rollout.deadlines import Alert, AlertKind
+from ml_core.rollout.judge import rule
+from ml_core.rollout.judge.values import Finding
 from ml_core.rollout.notices import MOST_NOTICES, notice, refusal
 from ml_core.rollout.obeying import can_be_taken_back
 from ml_core.rollout.splits import live, meets, same
@@ -125,7 +127,7 @@ def _entered(state: State, action: Enter, now: datetime) -> State:
     if action.phase == Phase.CANARY:
         # What a person has said about the shadow was said about the shadow.
         entered = replace(entered, promoted_by="", resumed_at=None)
-    return replace(state, active=entered)
+    return replace(state, active=entered, alerts=_without(state.alerts, "provisioning"))
 
 
 def _planned(state: State, action: MakePlan) -> State:
@@ -150,14 +152,18 @@ def _standing(state: State, now: datetime) -> State:
     active = _active(state)
     pause = None if active.pause and active.pause.cause == "conflict" else active.pause
     met_at = active.met_at or (now if meets(active.intended, active.candidate) else None)
-    return replace(state, active=replace(active, standing_since=now, met_at=met_at, pause=pause))
+    standing = replace(active, standing_since=now, met_at=met_at, pause=pause)
+    return replace(state, active=standing, alerts=_without(state.alerts, "provisioning", "conflict"))
 
 
 def _weighed(state: State, action: Weigh) -> State:
     active = _active(state)
     weighed = replace(active, tally=action.tally, judged_until=action.judged_until, pairs=action.pairs)
     weighed = replace(weighed, counted=action.counted, heard_at=action.heard_at)
-    return replace(state, active=weighed)
+    over: list[AlertKind] = ["no traffic"] if action.heard_at != active.heard_at else []
+    if not action.pairs.error and rule(action.tally, active.promises).finding is not Finding.ERROR:
+        over.append("source failed")
+    return replace(state, active=weighed, alerts=_without(state.alerts, *over))
 
 
 def _still(state: State, action: StandStill) -> State:
@@ -186,12 +192,13 @@ def _obeyed(state: State, action: Obey, now: datetime) -> State:
     if command.what == "pause":
         return replace(heard, active=replace(active, pause=Pause("person", command.reason, command.by, now)))
     if command.what == "promote":
-        return replace(heard, active=replace(active, pause=None, promoted_by=f"promoted by {said}"))
+        promoted = replace(active, pause=None, promoted_by=f"promoted by {said}")
+        return replace(heard, active=promoted, alerts=_without(heard.alerts, "paused", "approval"))
     resumed = replace(active, pause=None, resumed_at=now)
     if action.seen and active.pause and active.pause.cause == "conflict":
         # The intended split is asked for anew from here on: the time in which it was somebody else's was nobody's delay.
         resumed = replace(resumed, before=action.seen, since=now)
-    return replace(heard, active=resumed)
+    return replace(heard, active=resumed, alerts=_without(heard.alerts, "paused", "approval", "conflict"))
 
 
 def _gone_back(state: State, action: Obey) -> State:
@@ -249,5 +256,5 @@ def _active(state: State) -> Rollout:
     return state.active
 
 
-def _without(alerts: Mapping[str, Alert], *kinds: str) -> dict[str, Alert]:
+def _without(alerts: Mapping[str, Alert], *kinds: AlertKind) -> dict[str, Alert]:
     return {kind: alert for kind, alert in alerts.items() if kind not in kinds}

@@ -100,6 +100,10 @@ class Situation:
         rollout, back = self.rollout, live(self.rollout, 0)
         if same(self.seen, back) and not self.meets_requests:
             return Settle(rollout.version, ends_as, reason)
+        if self.deployment(rollout.stable) is None and same(self.seen, live(rollout, 100)) and not self.reads_may_lag:
+            # Nothing will ever open this way, and a newer version must not wait for it.
+            left = f"{rollout.stable or 'what served before'} is not there, and {rollout.candidate} keeps all traffic"
+            return Settle(rollout.version, "failed", f"{reason}; but {left}: `rollout rollback-to` brings a version back")
         if against := self._against_the_way_back():
             return self.stand_still("no way back", f"{reason}; but there is no way back: {against}")
         return self.shift(back, Phase.ROLLING_BACK, reason, ends_as)

@@ -93,7 +93,10 @@ def planned(situation: Situation) -> Action | None:
     expected = planner.plan(history, situation.rules)
     promises = judge.promises_for(situation.rules.promises, history)
     p95 = history.p95_ms if isinstance(history, History) else None
-    return MakePlan(expected, p95, promises, planner.told(expected, promises.psi))
+    reason = planner.told(expected, promises.psi)
+    if rollout.road == "return":
+        reason = "it has served before: no shadow and no canary; the bake is judged by the old deployment's past"
+    return MakePlan(expected, p95, promises, reason)
 
 
 def judged(situation: Situation) -> Action | None:

@@ -151,6 +151,38 @@ def test_what_takes_too_long_is_told_and_told_again_ever_more_rarely(
     assert len({notice.id for notice in world.notifier.notices}) >= len(told)
 
 
+def heard_again(world: RolloutWorld) -> None:
+    world.evidence.per_minute = 600
+
+
+def measured_again(world: RolloutWorld) -> None:
+    world.evidence.broken = False
+
+
+def resumed(world: RolloutWorld) -> None:
+    world.somebody_says("resume")
+
+
+@pytest.mark.parametrize(
+    ("makes", "mends", "kind"),
+    [
+        (unheard, heard_again, "no traffic"),
+        (unmeasured, measured_again, "source failed"),
+        (paused, resumed, "paused"),
+        (meddled_with, resumed, "conflict"),
+    ],
+)
+def test_an_alert_is_over_when_its_cause_is(
+    world: RolloutWorld, makes: Callable[[RolloutWorld], None], mends: Callable[[RolloutWorld], object], kind: str
+) -> None:
+    world.a_model_comes("good")
+    makes(world)
+    world.until(lambda: kind in world.state().alerts)
+    mends(world)
+    world.until(lambda: kind not in world.state().alerts)
+    assert world.state().active is not None, "the rollout is not over for that"
+
+
 # ---- what the portal does ---------------------------------------------------------------------------------------------
 
 

@@ -197,3 +197,15 @@ def test_a_wish_of_a_person_is_not_ended_by_a_newer_version() -> None:
     world.until(lambda _: world.state.active is None)
     assert world.state.outcome == "succeeded"
     assert [one.version for one in world.state.served] == ["3", "2"]
+
+
+def test_when_the_old_deployment_is_gone_a_bad_candidate_keeps_the_traffic_and_newer_versions_may_come() -> None:
+    world = at(100)
+    assert world.endpoint is not None
+    world.says("abort")
+    world.endpoint = replace(world.endpoint, deployments={"green": world.endpoint.deployments["green"]})
+    world.now += 10 * MINUTE
+    world.rest()
+    assert (world.traffic, world.state.outcome) == ({"green": 100}, "failed")
+    assert "blue is not there, and green keeps all traffic" in world.state.reason
+    assert world.state.notices[-1].level == "critical"
