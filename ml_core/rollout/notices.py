@@ -36,7 +36,8 @@ def notice(state: State, action: Action, now: datetime) -> Notice | None:
     if isinstance(action, Begin):
         road = {"first": "the endpoint's first deployment", "canary": "step by step", "return": "back to it"}[action.road]
         title = f"{action.model}:{action.version} is being rolled out"
-        return _notice(action.endpoint, f"begun-{action.version}", "info", title, f"{action.reason} ({road})", now)
+        facts = {"rollout": action.rollout, "traffic": f"{action.stable} 100 %" if action.stable else "nothing"}
+        return _notice(action.endpoint, f"begun-{action.version}", "info", title, f"{action.reason} ({road})", now, facts)
     if isinstance(action, Refuse):
         title = f"version {action.version} is not rolled out"
         return _notice(action.endpoint, f"refused-{action.version}", "warning", title, action.reason, now)

@@ -213,6 +213,8 @@ def test_people_are_told_once_of_everything_that_matters() -> None:
     world.rest()
     new = [notice for notice in world.state.notices if notice.id not in told]
     assert [notice.title for notice in new] == ["m:2 is being rolled out", "m:2 gets all traffic", "m:2: succeeded"]
+    assert len({notice.facts["rollout"] for notice in new}) == 1, "each says which rollout it is about"
+    assert [notice.facts["traffic"] for notice in new] == ["blue 100 %", "blue 0 %, green 100 %", "blue 0 %, green 100 %"]
     assert len({notice.id for notice in world.state.notices}) == len(world.state.notices)
 
 
