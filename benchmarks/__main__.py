@@ -40,7 +40,7 @@ def main(
     console, results = Console(stderr=as_json), list[Comparison]()
     for name in names or BENCHMARKS:
         console.print(f"[dim]{name}: {BENCHMARKS[name]}[/dim]")
-        options = {"stories": stories, "show": console.file.write} if name == "rollouts" else {}
+        options = {"stories": stories, "show": lambda text: print(text, file=console.file)} if name == "rollouts" else {}
         results += importlib.import_module(f"benchmarks.{name.replace('-', '_')}").run(**options)
     if as_json:
         print(json.dumps([{**vars(result), "met": result.met} for result in results], indent=2))

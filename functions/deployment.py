@@ -1,11 +1,11 @@
-"""Models become deployments."""
+"""Models become deployments. What a look at a rollout needs is imported by the first one: no event waits for the judge."""
 
 import json
 
 import azure.functions as func
 
 from ml_core import bootstrap
-from ml_core.rollout import people_over_http, reconcile, request
+from ml_core.rollout import request
 
 blueprint = func.Blueprint()
 
@@ -21,6 +21,8 @@ def request_rollout(event: str) -> None:
 @blueprint.queue_trigger(arg_name="message", queue_name="tidegate-rollouts", connection="TIDEGATE_STORAGE")
 def advance_rollout(message: func.QueueMessage) -> None:
     """One look at an endpoint: the next step of its rollout, if it is time for one."""
+    from ml_core.rollout import reconcile
+
     reconcile.receive(bootstrap.services(), message.get_body().decode())
 
 
@@ -28,6 +30,8 @@ def advance_rollout(message: func.QueueMessage) -> None:
 @blueprint.route(route="rollouts/{endpoint}/{what}", methods=["POST"], trigger_arg_name="request")
 def command_rollout(request: func.HttpRequest) -> func.HttpResponse:
     """POST /api/rollouts/{endpoint}/{pause|resume|promote|abort|roll-back}: a person's word, as {"by", "reason", "version"}."""
+    from ml_core.rollout import people_over_http
+
     endpoint, what = request.route_params["endpoint"], request.route_params["what"]
     answer = people_over_http.answer(bootstrap.services(), endpoint, what, request.get_body())
     return func.HttpResponse(json.dumps(answer.document), status_code=answer.status, mimetype="application/json")

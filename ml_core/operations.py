@@ -14,17 +14,12 @@ from ml_core.events import ModelRegistered, RunStatusChanged
 from ml_core.inbox import Item
 from ml_core.ingestion import record
 from ml_core.ingestion import replay as ingestion_replay
-from ml_core.ingestion.decide import RULES as INGESTION
 from ml_core.looks import keep_poison, last_look, read_message
 from ml_core.reconciling import DATA_ASSETS, MODELS, ROLLOUTS, Rules, close_what_is_over, forgive, wake
 from ml_core.rollout import request as rollout_request
-from ml_core.rollout.decide import RULES as ROLLOUT
 from ml_core.services import Services
 from ml_core.training import observe
-from ml_core.training.decide import RULES as TRAINING
 from ml_core.training.request import request_rerun
-
-_RULES: dict[str, Rules[Any, Any, Any]] = {DATA_ASSETS: INGESTION, MODELS: TRAINING, ROLLOUTS: ROLLOUT}
 
 LEFT_BEHIND = (
     "no model of the configuration serves at this endpoint any more: it keeps the traffic and the deployments it had; "
@@ -37,7 +32,7 @@ def sweep(services: Services) -> None:
     for kind, key in _keys(services):
         wake(services, kind, key)
     for kind, key in _keys(services):
-        close_what_is_over(_RULES[kind], key, services)
+        close_what_is_over(_rules(kind), key, services)
 
 
 def status(services: Services) -> dict[str, Any]:
@@ -107,7 +102,7 @@ def _look_again(services: Services, item: Item, by: str) -> None:
         what = f"{item.key} is not in the configuration" if item.key else "the message names nothing that Tidegate works on"
         raise PermanentError(f"The item {item.id} cannot be done again: {what}. Discard it with a reason.")
     if item.permanent:
-        forgive(_RULES[kind], key, services, f"{by} asked for another try")
+        forgive(_rules(kind), key, services, f"{by} asked for another try")
     wake(services, kind, key)
 
 
@@ -141,3 +136,18 @@ def _keys(services: Services) -> list[tuple[str, str]]:
         *((MODELS, name) for name in config.models),
         *((ROLLOUTS, model.endpoint.name) for model in config.models.values()),
     ]
+
+
+def _rules(kind: str) -> Rules[Any, Any, Any]:
+    """The rules of a kind of key. Imported when they are asked for: the app starts, and answers events, without them."""
+    if kind == DATA_ASSETS:
+        from ml_core.ingestion.decide import RULES as INGESTION
+
+        return INGESTION
+    if kind == MODELS:
+        from ml_core.training.decide import RULES as TRAINING
+
+        return TRAINING
+    from ml_core.rollout.decide import RULES as ROLLOUT
+
+    return ROLLOUT
