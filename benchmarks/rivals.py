@@ -8,6 +8,7 @@ Thresholds are those of the products' own examples. This says nothing about inst
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -62,18 +63,18 @@ def _rate(bad: Counts, requests: Counts) -> Times:
     return rates
 
 
-class Rule:
+class Rule(ABC):
     """A rule with its state for all stories at once."""
 
     def __init__(self, stories: int) -> None:
         self.weights = np.full(stories, STEPS[0])
 
+    @abstractmethod
     def look(self, minute: int, seen: Minute) -> tuple[Flags, Flags]:
         """Who is rolled back and who is promoted after this minute; `weights` then holds those of the next.
 
         `minute` counts from 1. `seen` is what the rule sees of it.
         """
-        raise NotImplementedError
 
     def _next_step(self, minute: int) -> Flags:
         """Fixed steps of ten minutes; who is through."""

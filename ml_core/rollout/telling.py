@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_core.documents import from_document, to_document
 from ml_core.errors import PermanentError
-from ml_core.ports import Notice
+from ml_core.ports import Entry, Notice
 from ml_core.reconciling import ROLLOUTS
 from ml_core.services import Services
 
@@ -55,7 +55,10 @@ def tell(services: Services, endpoint: str) -> None:
 
 def told(services: Services, endpoint: str) -> Told:
     """What became of the endpoint's notices so far."""
-    entry = services.ledger.get(_name(endpoint))
+    return _told(services.ledger.get(_name(endpoint)))
+
+
+def _told(entry: Entry | None) -> Told:
     found: Told = from_document(Told, entry.value) if entry else Told({}, {})
     return found
 
@@ -67,7 +70,7 @@ def _notices(services: Services, endpoint: str) -> list[Notice]:
 
 def _send(services: Services, endpoint: str, notices: Sequence[Notice]) -> None:
     entry = services.ledger.get(_name(endpoint))
-    before: Told = from_document(Told, entry.value) if entry else Told({}, {})
+    before = _told(entry)
     unsent = [notice for notice in notices if notice.id not in before.sent]
     now = services.now()
     # A new one is worth a try though the channel was broken just now; and then in their order, the oldest first.

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 import typer
-from click.testing import Result
 from rich.console import Console
-from typer.testing import CliRunner
 
 from ml_core import audit, bootstrap, inbox
 from ml_core.cli import show
@@ -23,6 +21,7 @@ from ml_core.cli.commands import app
 from ml_core.ingestion.record import receive as receive_blob_event
 from ml_core.ports import ModelVersion
 from ml_core.rollout.request import receive as receive_model_event
+from tests.cli_runner import answer, document, run
 from tests.story import ENDPOINT, Story, first_model_serves, model_registered
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,21 +34,6 @@ def story() -> Iterator[Story]:
     bootstrap.use(told.services)
     yield told
     bootstrap.use(None)
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, prog_name="python -m ml_core.cli")
-
-
-def answer(*arguments: str) -> str:
-    """What a command prints that must succeed."""
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def document(*arguments: str) -> Any:
-    return json.loads(answer(*arguments, "--json"))
 
 
 def unreadable_event(story: Story, text: str = "this is no event") -> str:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from ml_core import bootstrap
 from ml_core.cli import show
-from ml_core.cli.commands import app
 from ml_core.cli.rollout_plot import plot
 from ml_core.errors import PermanentError
 from ml_core.ports import DeploymentSpec, Entry
@@ -23,6 +22,7 @@ from ml_core.reconciling import ROLLOUTS
 from ml_core.rollout import people
 from ml_core.rollout import story as stories
 from ml_core.rollout.chapters import Share
+from tests import cli_runner
 from tests.rollout_world import FREEZE, MODEL, Kind, RolloutWorld, first_version_serves
 from tests.story import ENDPOINT
 
@@ -39,21 +39,19 @@ def world() -> Iterator[RolloutWorld]:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["rollout", *arguments], prog_name="python -m ml_core.cli")
+    return cli_runner.run("rollout", *arguments)
 
 
 def answer(*arguments: str) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+    return cli_runner.answer("rollout", *arguments)
 
 
 def document(*arguments: str) -> Any:
-    return json.loads(answer(*arguments, "--json"))
+    return cli_runner.document("rollout", *arguments)
 
 
 def status() -> Any:
-    return json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    return cli_runner.document("status")
 
 
 def newest(world: RolloutWorld) -> str:
